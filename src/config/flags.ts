@@ -1,0 +1,94 @@
+/**
+ * Every flag of `mayfly serve`, as one table: Fulcio's under Fulcio's names, then ours.
+ * Each can also be set as FULCIO_SERVE_NAME in the environment or as a key of the `--config` file.
+ */
+
+export type FlagKind = 'string' | 'port' | 'boolean' | 'duration' | 'list';
+
+interface FlagRow {
+  readonly kind: FlagKind;
+  readonly help: string;
+  readonly fallback?: string;
+  readonly aliases?: readonly string[];
+  /** Taken for compatibility and without effect; the start says so, with this reason. */
+  readonly ignored?: string;
+}
+
+const flag = (kind: FlagKind, help: string, fallback?: string, rest: Partial<FlagRow> = {}): FlagRow =>
+  fallback === undefined ? { kind, help, ...rest } : { kind, help, fallback, ...rest };
+
+export const serveFlags = {
+  host: flag('string', 'address to serve HTTP on', '0.0.0.0', { aliases: ['http-host'] }),
+  port: flag('port', 'port to serve HTTP on (0 takes a free one)', '8080', { aliases: ['http-port'] }),
+  'grpc-host': flag('string', 'address to serve gRPC on', '0.0.0.0'),
+  'grpc-port': flag('port', 'port to serve gRPC on (0 takes a free one; equal to --port shares it)', '8081'),
+  'metrics-port': flag('port', 'port to serve Prometheus metrics on (0 takes a free one)', '2112'),
+  'config-path': flag('string', 'file with the identity configuration, YAML or JSON', '/etc/fulcio-config/config.yaml'),
+  ca: flag('string', 'fileca | ephemeralca; without it, the CA in the data directory, made at the first start'),
+  'fileca-cert': flag('string', 'PEM chain of the file CA: issuing certificate first, root last'),
+  'fileca-key': flag('string', 'PEM private key of the file CA'),
+  'fileca-key-passwd': flag('string', 'password of the file CA key'),
+  'fileca-watch': flag('boolean', 'watch the file CA for changes', 'true', {
+    ignored: 'the file CA is read at start; restart to load a changed one',
+  }),
+  'pkcs11-config-path': flag('string', 'PKCS#11 configuration (only with --ca pkcs11ca)'),
+  'hsm-caroot-id': flag('string', 'HSM id of the CA certificate (only with --ca pkcs11ca)'),
+  'hsm-key-label': flag('string', 'HSM label of the CA key (only with --ca pkcs11ca)'),
+  'aws-hsm-root-ca-path': flag('string', 'root CA on disk (only with an AWS HSM)'),
+  'kms-resource': flag('string', 'KMS key (only with --ca kmsca)'),
+  'kms-cert-chain-path': flag('string', 'PEM chain of the KMS CA'),
+  'gcp-kms-retries': flag('string', 'retries towards GCP KMS'),
+  'gcp-kms-timeout': flag('string', 'seconds per call to GCP KMS'),
+  'tink-kms-resource': flag('string', 'KMS key of an encrypted Tink keyset'),
+  'tink-keyset-path': flag('string', 'encrypted Tink keyset'),
+  'tink-cert-chain-path': flag('string', 'PEM chain of the Tink CA'),
+  gcp_private_ca_parent: flag('string', 'CA pool of GCP CA Service (only with --ca googleca)'),
+  'ct-log-url': flag('string', 'an external RFC 6962 log; not given: the embedded log; "": no log at all'),
+  'ct-log-public-key-path': flag('string', 'PEM public key of the external log (required with --ct-log-url)'),
+  'ct-log-origin': flag('string', 'Host header towards the external log'),
+  'ct-log.tls-ca-cert': flag('string', 'PEM TLS root for the external log'),
+  'client-signing-algorithms': flag('list', 'client key algorithms to accept'),
+  'grpc-tls-certificate': flag('string', 'PEM certificate chain for TLS on the gRPC port'),
+  'grpc-tls-key': flag('string', 'PEM private key for TLS on the gRPC port'),
+  'read-header-timeout': flag('duration', 'time to read the headers of a request', '10s'),
+  'idle-connection-timeout': flag('duration', 'time an idle connection is kept', '30s'),
+  'legacy-unix-domain-socket': flag('string', 'accepted for compatibility', undefined, {
+    ignored: 'there is no second server behind HTTP that a socket would lead to',
+  }),
+  log_type: flag('string', 'prod: JSON lines; dev: readable lines', 'prod'),
+
+  'data-dir': flag('string', 'directory of keys, log and trust files', './data'),
+  'ctlog-dir': flag('string', 'directory of the embedded log, if not DATA-DIR/ctlog'),
+  'public-url': flag('string', 'URL that clients reach this instance under; part of the log origin, for good'),
+  'metrics-host': flag('string', 'address to serve metrics on, if not --host'),
+  'http-tls-certificate': flag('string', 'PEM certificate chain for TLS on the HTTP port'),
+  'http-tls-key': flag('string', 'PEM private key for TLS on the HTTP port'),
+  'certificate-lifetime': flag('duration', 'validity of an issued certificate', '10m'),
+  'request-timeout': flag('duration', 'longest time a certificate request may take', '20s'),
+  'ct-log-timeout': flag('duration', 'longest time an external log may take', '8s'),
+  'allow-private-issuers': flag('boolean', 'let wildcard issuers live on private or loopback addresses', 'false'),
+  'token-reuse': flag('string', 'allow: as Fulcio; deny: a token gets one certificate', 'allow'),
+  'log-level': flag('string', 'debug | info | warn | error', 'info'),
+} as const satisfies Record<string, FlagRow>;
+
+export type FlagName = keyof typeof serveFlags;
+
+/** Where a value came from, for messages: `--port`, `FULCIO_SERVE_PORT` or `port in mayfly.yaml`. */
+export interface FlagValue {
+  readonly value: string;
+  readonly source: string;
+}
+
+export type FlagValues = Readonly<Partial<Record<FlagName, FlagValue>>>;
+
+/** Row of a flag, widened so that optional columns can be read. */
+export function flagRow(name: FlagName): FlagRow {
+  return serveFlags[name];
+}
+
+export const flagNames = Object.keys(serveFlags) as readonly FlagName[];
+
+/** `ct-log.tls-ca-cert` → FULCIO_SERVE_CT_LOG_TLS_CA_CERT. */
+export function environmentName(name: string): string {
+  return `FULCIO_SERVE_${name.replace(/[-.]/g, '_').toUpperCase()}`;
+}
