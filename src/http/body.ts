@@ -1,0 +1,40 @@
+import type { IncomingMessage } from 'node:http';
+import { AppError } from '../errors.js';
+
+/** Fulcio's limit for a request body, in bytes. */
+export const bodyLimit = 4 * 1024 * 1024;
+
+/**
+ * The body of a request, whatever its content type. Throws AppError BODY_TOO_LARGE past `limit` bytes (the rest of the
+ * body is then read and dropped, so that the client gets to see the answer), BODY_ENCODING_UNSUPPORTED for a
+ * content-encoding, BODY_INCOMPLETE when the client went away.
+ */
+export function readBody(request: IncomingMessage, limit: number = bodyLimit): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const encoding = request.headers['content-encoding'];
+    if (encoding !== undefined && encoding !== 'identity') {
+      request.resume();
+      reject(new AppError('BODY_ENCODING_UNSUPPORTED', 'the body has a content-encoding; expected it as it is'));
+      return;
+    }
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const tooLarge = (): void => {
+      request.off('data', onData);
+      request.resume();
+      reject(new AppError('BODY_TOO_LARGE', `the body is larger than ${limit} bytes`));
+    };
+    const onData = (chunk: Buffer): void => {
+      size += chunk.length;
+      if (size > limit) tooLarge();
+      else chunks.push(chunk);
+    };
+    request.on('data', onData);
+    request.once('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+    const onGone = (): void => reject(new AppError('BODY_INCOMPLETE', 'the connection ended before the body did'));
+    request.once('error', onGone);
+    request.once('close', () => {
+      if (!request.complete) onGone();
+    });
+  });
+}

@@ -1,0 +1,144 @@
+import type { CertificateAuthority } from './ca/authority.js';
+import type { CtLog, Sct } from './ct/log.js';
+import { encodeSctList } from './ct/sct.js';
+import { AppError, toAppError } from './errors.js';
+import { toPrincipal } from './identity/issuer-types.js';
+import type { Issuers } from './identity/issuers.js';
+import type { Principal } from './identity/principal.js';
+import { parseToken, verifyToken } from './identity/token.js';
+import { type KeyPolicy, type KeyRequest, type ProvenKey, proveKey } from './proof.js';
+import { corresponds } from './x509/precert.js';
+import {
+  encodeCertificate,
+  encodeTbs,
+  type LeafFields,
+  newSerial,
+  poisonExtension,
+  sctListExtension,
+} from './x509/tbs.js';
+
+/** What a client asks for, whichever wire it came over. */
+export interface IssueRequest {
+  /** The compact JWS as it came; '' when none was given. */
+  readonly token: string;
+  readonly key: KeyRequest;
+}
+
+/** One issued certificate and everything that proves it was logged. */
+export interface Issued {
+  /** DER of the leaf; with `sct` undefined it carries none (the CT log is off). */
+  readonly certificate: Uint8Array;
+  readonly ca: CertificateAuthority;
+  readonly sct: Sct | undefined;
+  readonly serial: Uint8Array;
+  readonly principal: Principal;
+  readonly key: ProvenKey;
+}
+
+export type Stage = 'token' | 'proof' | 'sign' | 'log';
+
+export interface IssueDeps {
+  /** The identity configuration in force; one snapshot is taken per request. */
+  readonly issuers: () => Issuers;
+  /** The active CA; one snapshot is taken per request. */
+  readonly ca: () => CertificateAuthority;
+  readonly keyPolicy: KeyPolicy;
+  /** Undefined only when the operator turned CT off. */
+  readonly ctLog: CtLog | undefined;
+  readonly lifetimeMs: number;
+  /** Milliseconds since the epoch. */
+  readonly clock: () => number;
+  readonly random: (size: number) => Uint8Array;
+  /** Called with what each finished step took, in seconds. */
+  readonly observe: (stage: Stage, seconds: number) => void;
+}
+
+/**
+ * The pipeline: token → issuer → verified claims → principal → proof of possession → precertificate → log → SCT →
+ * certificate. Nothing leaves it without its SCT unless CT is off.
+ *
+ * Throws AppError for everything a client or the operator can cause; aborting `signal` ends the wait for the log, not
+ * a submission already made (RFC 6962 logs cannot forget).
+ */
+export async function issue(request: IssueRequest, deps: IssueDeps, signal: AbortSignal): Promise<Issued> {
+  const ca = deps.ca();
+  const timed = stopwatch(deps);
+  const principal = await authenticate(request.token, deps);
+  timed('token');
+  const key = await proveKey(request.key, principal.challenge.value, deps.keyPolicy);
+  timed('proof');
+  const leaf = leafFields(principal, key, ca, deps);
+  if (deps.ctLog === undefined) {
+    const certificate = await signed(encodeTbs(leaf), ca);
+    timed('sign');
+    return { certificate, ca, sct: undefined, serial: leaf.serial, principal, key };
+  }
+  const precertificate = await signed(encodeTbs(leaf, poisonExtension), ca);
+  timed('sign');
+  const submission = {
+    precertificate,
+    chain: ca.chain,
+    tbs: encodeTbs(leaf),
+    issuerKeyHash: ca.issuerKeyHash,
+  };
+  const sct = await deps.ctLog.submit(submission, signal);
+  timed('log');
+  const certificate = await signed(encodeTbs(leaf, sctListExtension(encodeSctList([sct]))), ca);
+  corresponds(precertificate, certificate);
+  timed('sign');
+  return { certificate, ca, sct, serial: leaf.serial, principal, key };
+}
+
+async function authenticate(jwt: string, deps: IssueDeps): Promise<Principal> {
+  const raw = parseToken(jwt);
+  const issuer = deps.issuers().match(raw.issuer);
+  const token = await verifyToken(raw, issuer, deps.clock);
+  return toPrincipal(token, issuer);
+}
+
+function leafFields(principal: Principal, key: ProvenKey, ca: CertificateAuthority, deps: IssueDeps): LeafFields {
+  const now = Math.floor(deps.clock() / 1000) * 1000;
+  const notAfter = new Date(now + deps.lifetimeMs);
+  if (notAfter > ca.notAfter || now < ca.notBefore.getTime()) {
+    throw new AppError(
+      'CA_EXPIRING',
+      `a certificate from now to ${notAfter.toISOString()} would not lie within the validity of the issuing CA, ` +
+        `${ca.notBefore.toISOString()} to ${ca.notAfter.toISOString()}; the operator has to renew the CA`,
+    );
+  }
+  return {
+    serial: newSerial(deps.random),
+    signatureAlgorithm: ca.signer.signatureAlgorithm,
+    issuerName: ca.subjectName,
+    authorityKeyId: ca.subjectKeyId,
+    notBefore: new Date(now),
+    notAfter,
+    spki: key.spki,
+    san: principal.san,
+    extensions: principal.extensions,
+  };
+}
+
+async function signed(tbs: Uint8Array, ca: CertificateAuthority): Promise<Uint8Array> {
+  let signature: Uint8Array;
+  try {
+    signature = await ca.signer.sign(tbs);
+  } catch (error) {
+    const known = toAppError(error);
+    if (known.code !== 'INTERNAL') throw known;
+    throw new AppError('SIGNER_UNAVAILABLE', 'the key of the certificate authority cannot sign now', {
+      cause: error,
+      retryAfterSeconds: 5,
+    });
+  }
+  return encodeCertificate(tbs, ca.signer.signatureAlgorithm, signature);
+}
+
+function stopwatch(deps: IssueDeps): (stage: Stage) => void {
+  let last = performance.now();
+  return (stage) => {
+    const now = performance.now();
+    deps.observe(stage, (now - last) / 1000);
+    last = now;
+  };
+}

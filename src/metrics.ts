@@ -1,0 +1,79 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+/** The instruments of one server, in a registry of its own. Names that Fulcio has keep Fulcio's names and labels. */
+export interface Metrics {
+  readonly registry: Registry;
+  /** Certificates issued. */
+  readonly newCerts: Counter;
+  /** Seconds per API call, by HTTP status and method. */
+  readonly apiLatency: Histogram<'code' | 'method'>;
+  readonly httpRequests: Counter<'code' | 'method'>;
+  readonly grpcHandled: Counter<'grpc_code' | 'grpc_method' | 'grpc_service' | 'grpc_type'>;
+  /** Refusals and failures by reason code (docs/errors.md). */
+  readonly rejections: Counter<'reason'>;
+  /** Seconds per step of the pipeline: token, proof, sign, log. */
+  readonly stage: Histogram<'stage'>;
+  readonly configReloads: Counter<'result'>;
+  readonly configGeneration: Gauge;
+}
+
+/** Builds the instruments; `version` and `nodeVersion` label the build-info gauge. */
+export function createMetrics(version: string, nodeVersion: string): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const buildInfo = new Gauge({
+    name: 'fulcio_build_info',
+    help: 'A metric with a constant value of 1, labelled by the version of this server',
+    labelNames: ['version', 'node_version', 'product'],
+    registers,
+  });
+  buildInfo.set({ version, node_version: nodeVersion, product: 'mayfly' }, 1);
+  return {
+    registry,
+    newCerts: new Counter({ name: 'fulcio_new_certs', help: 'The total number of certificates issued', registers }),
+    apiLatency: new Histogram({
+      name: 'fulcio_api_latency',
+      help: 'API latency on calls, in seconds',
+      labelNames: ['code', 'method'],
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    }),
+    httpRequests: new Counter({
+      name: 'http_requests_total',
+      help: 'The number of HTTP requests by status code and method',
+      labelNames: ['code', 'method'],
+      registers,
+    }),
+    grpcHandled: new Counter({
+      name: 'grpc_server_handled_total',
+      help: 'The number of gRPC calls completed on the server, by code',
+      labelNames: ['grpc_code', 'grpc_method', 'grpc_service', 'grpc_type'],
+      registers,
+    }),
+    rejections: new Counter({
+      name: 'mayfly_rejections_total',
+      help: 'Certificate requests that got no certificate, by reason',
+      labelNames: ['reason'],
+      registers,
+    }),
+    stage: new Histogram({
+      name: 'mayfly_stage_seconds',
+      help: 'Seconds per step of issuing a certificate',
+      labelNames: ['stage'],
+      buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10],
+      registers,
+    }),
+    configReloads: new Counter({
+      name: 'mayfly_identity_config_reloads_total',
+      help: 'Reloads of the identity configuration, by result',
+      labelNames: ['result'],
+      registers,
+    }),
+    configGeneration: new Gauge({
+      name: 'mayfly_identity_config_generation',
+      help: 'How often the identity configuration in force was loaded since the start',
+      registers,
+    }),
+  };
+}
