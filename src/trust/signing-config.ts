@@ -1,0 +1,71 @@
+import {
+  ClientTrustConfig,
+  type Service,
+  type ServiceConfiguration,
+  ServiceSelector,
+  SigningConfig,
+  TrustedRoot,
+} from '@sigstore/protobuf-specs';
+import type { TrustMaterial, TrustPeriod } from './material.js';
+import { toTimeRange, trustedRootJson } from './trusted-root.js';
+
+export const signingConfigMediaType = 'application/vnd.dev.sigstore.signingconfig.v0.2+json';
+export const clientTrustConfigMediaType = 'application/vnd.dev.sigstore.clienttrustconfig.v0.1+json';
+
+/** Clients call the first version of Fulcio's API 1, although its path is /api/v2. */
+const caApiVersion = 1;
+const tsaApiVersion = 1;
+const oidcApiVersion = 1;
+
+/**
+ * The signing configuration of an instance (sigstore_trustroot.proto, SigningConfig v0.2) as a JSON value: where a
+ * client asks for certificates, identity tokens, timestamps and log entries. Each list has its newest service first.
+ */
+export function signingConfigJson(material: TrustMaterial): unknown {
+  const { cas, oidcProviders = [], rekors = [], tsas = [] } = material;
+  return SigningConfig.toJSON({
+    mediaType: signingConfigMediaType,
+    caUrls: toServices(cas.slice(0, 1).map((ca) => ({ ...ca, url: ca.uri, majorApiVersion: caApiVersion }))),
+    oidcUrls: toServices(oidcProviders.map((oidc) => ({ ...oidc, majorApiVersion: oidcApiVersion }))),
+    rekorTlogUrls: toServices(rekors.map((rekor) => ({ ...rekor, url: rekor.baseUrl }))),
+    rekorTlogConfig: anyOf(rekors.length),
+    tsaUrls: toServices(tsas.map((tsa) => ({ ...tsa, url: tsa.uri, majorApiVersion: tsaApiVersion }))),
+    tsaConfig: anyOf(tsas.length),
+  });
+}
+
+/**
+ * Trusted root and signing configuration in one JSON value (ClientTrustConfig v0.1), the file that sigstore-python
+ * takes. sigstore-python refuses it unless it names a Rekor.
+ */
+export function clientTrustConfigJson(material: TrustMaterial): unknown {
+  return ClientTrustConfig.toJSON({
+    mediaType: clientTrustConfigMediaType,
+    trustedRoot: TrustedRoot.fromJSON(trustedRootJson(material)),
+    signingConfig: SigningConfig.fromJSON(signingConfigJson(material)),
+  });
+}
+
+interface ServiceInput {
+  readonly url: string;
+  readonly majorApiVersion: number;
+  readonly validFor: TrustPeriod;
+  readonly operator: string;
+}
+
+function toServices(services: readonly ServiceInput[]): Service[] {
+  return [...services]
+    .sort((a, b) => b.validFor.start.getTime() - a.validFor.start.getTime())
+    .map(({ url, majorApiVersion, validFor, operator }) => ({
+      url,
+      majorApiVersion,
+      validFor: toTimeRange(validFor),
+      operator,
+    }));
+}
+
+/** One of the services will do; no services, no choice to describe (an empty message, as cosign writes it). */
+function anyOf(services: number): ServiceConfiguration {
+  const selector = services === 0 ? ServiceSelector.SERVICE_SELECTOR_UNDEFINED : ServiceSelector.ANY;
+  return { selector, count: 0 };
+}

@@ -1,0 +1,85 @@
+import { createHash, X509Certificate } from 'node:crypto';
+import {
+  type CertificateAuthority,
+  type DistinguishedName,
+  HashAlgorithm,
+  type TimeRange,
+  type TransparencyLogInstance,
+  TrustedRoot,
+} from '@sigstore/protobuf-specs';
+import { AppError } from '../errors.js';
+import { keyDetailsOf } from './key-details.js';
+import type { TrustedAuthority, TrustedLog, TrustMaterial, TrustPeriod } from './material.js';
+
+/** Version 0.1, which every client in the field reads; it has no `operator` and no `checkpointKeyId`. */
+export const trustedRootMediaType = 'application/vnd.dev.sigstore.trustedroot+json;version=0.1';
+
+/**
+ * The trusted root of an instance (sigstore_trustroot.proto, TrustedRoot) as a JSON value: what a client needs to
+ * verify its certificates offline. Each list is in ascending order of `validFor.start`.
+ * @throws AppError STARTUP for an empty chain, a certificate that cannot be read or a log key no client supports.
+ */
+export function trustedRootJson(material: TrustMaterial): unknown {
+  return TrustedRoot.toJSON({
+    mediaType: trustedRootMediaType,
+    tlogs: oldestFirst(material.rekors ?? []).map(toLogInstance),
+    certificateAuthorities: oldestFirst(material.cas).map(toAuthority),
+    ctlogs: oldestFirst(material.ctLogs).map(toLogInstance),
+    timestampAuthorities: oldestFirst(material.tsas ?? []).map(toAuthority),
+  });
+}
+
+/** The protobuf form of a period. */
+export function toTimeRange(period: TrustPeriod): TimeRange {
+  return { start: period.start, end: period.end };
+}
+
+/** The log id of RFC 6962 Section 3.2: SHA-256 of the DER SubjectPublicKeyInfo. */
+export function logIdOf(spki: Uint8Array): Uint8Array {
+  return createHash('sha256').update(spki).digest();
+}
+
+function oldestFirst<T extends { readonly validFor: TrustPeriod }>(entries: readonly T[]): T[] {
+  return [...entries].sort((a, b) => a.validFor.start.getTime() - b.validFor.start.getTime());
+}
+
+function toAuthority(authority: TrustedAuthority): CertificateAuthority {
+  return {
+    subject: subjectOfRoot(authority.chain),
+    uri: authority.uri,
+    certChain: { certificates: authority.chain.map((der) => ({ rawBytes: Buffer.from(der) })) },
+    validFor: toTimeRange(authority.validFor),
+    operator: '',
+  };
+}
+
+function toLogInstance(log: TrustedLog): TransparencyLogInstance {
+  return {
+    baseUrl: log.baseUrl,
+    hashAlgorithm: HashAlgorithm.SHA2_256,
+    publicKey: {
+      rawBytes: Buffer.from(log.publicKey),
+      keyDetails: keyDetailsOf(log.publicKey),
+      validFor: toTimeRange(log.validFor),
+    },
+    logId: { keyId: Buffer.from(logIdOf(log.publicKey)) },
+    checkpointKeyId: undefined,
+    operator: '',
+  };
+}
+
+function subjectOfRoot(chain: readonly Uint8Array[]): DistinguishedName {
+  const root = chain.at(-1);
+  if (root === undefined) throw new AppError('STARTUP', 'a certificate authority for the trusted root has no chain');
+  try {
+    const { O, CN } = new X509Certificate(root).toLegacyObject().subject;
+    return { organization: firstValue(O), commonName: firstValue(CN) };
+  } catch (cause) {
+    throw new AppError('STARTUP', 'a root certificate for the trusted root is not DER X.509', { cause });
+  }
+}
+
+/** An attribute that occurs twice in a name comes as an array. */
+function firstValue(attribute: string | readonly string[] | undefined): string {
+  return (typeof attribute === 'string' ? attribute : attribute?.[0]) ?? '';
+}

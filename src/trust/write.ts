@@ -1,0 +1,99 @@
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { AppError, messageOf } from '../errors.js';
+import { toPem } from '../x509/pem.js';
+import type { TrustMaterial } from './material.js';
+import { clientTrustConfigJson, signingConfigJson } from './signing-config.js';
+import { trustedRootJson } from './trusted-root.js';
+
+/** The files of a trust directory by what they hold. */
+export const trustFileNames = {
+  trustedRoot: 'trusted_root.json',
+  signingConfig: 'signing_config.json',
+  clientTrustConfig: 'client_trust_config.json',
+  caChain: 'ca.pem',
+  ctLogKey: 'ctlog.pub.pem',
+} as const;
+
+/**
+ * Writes the trust files of an instance into `dir` (made if absent, 0755): trusted_root.json, signing_config.json,
+ * ca.pem (the CA in use: issuing certificate first, root last), ctlog.pub.pem (the log in use) and, for an instance
+ * with a Rekor, client_trust_config.json. Each file (0644) is replaced atomically and durably, and only when its content
+ * changes; a file that no longer describes the instance is removed.
+ * @returns the names of the files that changed.
+ * @throws AppError STARTUP, naming the file, when one cannot be written.
+ */
+export async function writeTrustFiles(dir: string, material: TrustMaterial): Promise<readonly string[]> {
+  const changed: string[] = [];
+  for (const [name, content] of trustFiles(material)) {
+    const path = join(dir, name);
+    try {
+      await mkdir(dir, { recursive: true, mode: 0o755 });
+      if (await putFile(path, content)) changed.push(name);
+    } catch (cause) {
+      throw new AppError('STARTUP', `the trust file ${path} cannot be written: ${messageOf(cause)}`, { cause });
+    }
+  }
+  return changed;
+}
+
+/** File contents by name; undefined for a file that this instance has nothing to say in. */
+function trustFiles(material: TrustMaterial): readonly (readonly [string, string | undefined])[] {
+  const chain = material.cas[0]?.chain.map((der) => toPem('CERTIFICATE', der)).join('');
+  const log = material.ctLogs[0];
+  const hasRekor = (material.rekors ?? []).length > 0;
+  return [
+    [trustFileNames.trustedRoot, toText(trustedRootJson(material))],
+    [trustFileNames.signingConfig, toText(signingConfigJson(material))],
+    [trustFileNames.clientTrustConfig, hasRekor ? toText(clientTrustConfigJson(material)) : undefined],
+    [trustFileNames.caChain, chain],
+    [trustFileNames.ctLogKey, log === undefined ? undefined : toPem('PUBLIC KEY', log.publicKey)],
+  ];
+}
+
+function toText(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+async function putFile(path: string, content: string | undefined): Promise<boolean> {
+  const present = await readIfThere(path);
+  if (present === content) return false;
+  if (content === undefined) await rm(path, { force: true });
+  else await replaceFile(path, content);
+  await syncDirectory(dirname(path));
+  return true;
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** A reader sees the old content or the new, never a part; a crash leaves at most a stray temporary file. */
+async function replaceFile(path: string, content: string): Promise<void> {
+  const temporary = `${path}.tmp`;
+  await rm(temporary, { force: true });
+  const file = await open(temporary, 'wx', 0o644);
+  try {
+    await file.writeFile(content);
+    // The umask may have taken bits away that nginx and the clients need.
+    await file.chmod(0o644);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, path);
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
