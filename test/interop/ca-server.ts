@@ -1,0 +1,63 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { projectDir, toolPath } from './command.js';
+import type { CaFiles } from './openssl-ca.js';
+import { freePort, type RunningServer, startServer } from './server-process.js';
+
+/** A certificate authority under test. */
+export interface CaServer extends RunningServer {
+  readonly url: string;
+  /** Where Mayfly wrote its trust files. */
+  readonly trustDir: string;
+}
+
+/** How to start the certificate authority. */
+export interface CaServerOptions {
+  readonly dir: string;
+  /** The identity configuration, YAML. */
+  readonly config: string;
+  /** With these, `--ca fileca`; without, the data directory's own CA. */
+  readonly files?: CaFiles;
+  /** Whether certificates carry an SCT of the embedded log; without, `--ct-log-url=""`. */
+  readonly log: boolean;
+}
+
+/** An identity configuration whose tokens from this issuer identify a person by email address. */
+export function emailIssuerConfig(...issuerUrls: string[]): string {
+  const issuers = issuerUrls.map(
+    (url) => `  "${url}":\n    issuer-url: "${url}"\n    client-id: sigstore\n    type: email\n`,
+  );
+  return `oidc-issuers:\n${issuers.join('')}`;
+}
+
+/**
+ * Starts a built Mayfly (`npm run build` first) and waits until it is ready. With INTEROP_CA=fulcio the reference
+ * Fulcio takes its place where both take the same flags (`files` and no `log`), to tell a client's change from our defect.
+ */
+export async function startCa(options: CaServerOptions): Promise<CaServer> {
+  const [port, grpcPort, metricsPort] = await Promise.all([freePort(), freePort(), freePort()]);
+  const url = `http://127.0.0.1:${port}`;
+  const configPath = join(options.dir, 'config.yaml');
+  const dataDir = join(options.dir, 'data');
+  await mkdir(options.dir, { recursive: true });
+  await writeFile(configPath, options.config);
+
+  const isPeer = process.env.INTEROP_CA === 'fulcio';
+  const args = ['serve', '--host', '127.0.0.1', '--grpc-host', '127.0.0.1', '--config-path', configPath];
+  args.push('--port', `${port}`, '--grpc-port', `${grpcPort}`, '--metrics-port', `${metricsPort}`);
+  if (!options.log) args.push('--ct-log-url=');
+  if (options.files !== undefined) {
+    const { chainPath, keyPath, password } = options.files;
+    args.push('--ca', 'fileca', '--fileca-cert', chainPath, '--fileca-key', keyPath, '--fileca-key-passwd', password);
+  }
+  if (!isPeer) args.push('--data-dir', dataDir, '--public-url', url);
+
+  const server = await startServer({
+    name: isPeer ? 'fulcio' : 'mayfly',
+    command: isPeer ? toolPath('bin/fulcio') : process.execPath,
+    args: isPeer ? args : [resolve(projectDir, 'dist/main.js'), ...args],
+    cwd: options.dir,
+    readyUrl: `${url}/${isPeer ? 'healthz' : 'readyz'}`,
+  });
+  return { ...server, url, trustDir: join(dataDir, 'trust') };
+}

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Installs the real clients and servers that the interop tests drive, each by name and at a fixed version,
+# into .cache/interop (ignored by git). What is there at the right version stays; Go's own caches stay where Go keeps them.
+# Usage: test/interop/setup.sh            everything
+#        test/interop/setup.sh cosign …   only the tools named (first column of the table below, or "sigstore-python")
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cache="$PWD/.cache/interop"
+bin="$cache/bin"
+mkdir -p "$bin"
+
+# name in .cache/interop/bin   package   version
+tools='
+cosign            github.com/sigstore/cosign/v3/cmd/cosign                      v3.1.3
+timestamp-server  github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server v2.1.2
+rekor-posix       github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix     v2.3.0
+cosign-v2         github.com/sigstore/cosign/v2/cmd/cosign                      v2.6.5
+fulcio            github.com/sigstore/fulcio                                    v1.8.8
+'
+sigstore_python='4.5.1'
+
+say() { printf 'interop setup: %s\n' "$*"; }
+die() {
+  printf 'interop setup: %s\n' "$*" >&2
+  exit 1
+}
+
+# The package path and version that a Go binary says it was built from, as "PATH VERSION"; nothing if it is not there.
+built_from() {
+  [ -x "$1" ] || return 0
+  go version -m "$1" 2>/dev/null | awk '$1 == "path" { path = $2 } $1 == "mod" { version = $3 } END { print path, version }'
+}
+
+install_go_tool() {
+  local name=$1 package=$2 version=$3 started=$SECONDS stage
+  if [ "$(built_from "$bin/$name")" = "$package $version" ]; then
+    say "$name $version is there"
+    return
+  fi
+  say "installing $name: go install $package@$version"
+  # Two of the packages make a binary of the same name, so each is built in a directory of its own and moved.
+  stage=$(mktemp -d "$cache/stage.XXXXXX")
+  if ! GOBIN="$stage" go install "$package@$version"; then
+    rm -rf "$stage"
+    die "go install $package@$version failed; its reason is above"
+  fi
+  mv -f "$stage/$(ls "$stage")" "$bin/$name"
+  rm -rf "$stage"
+  [ "$(built_from "$bin/$name")" = "$package $version" ] || die "$bin/$name was not built from $package@$version"
+  say "$name $version installed in $((SECONDS - started)) s"
+}
+
+install_sigstore_python() {
+  local venv="$cache/venv" started=$SECONDS
+  if [ "$("$venv/bin/python" -c 'import sigstore; print(sigstore.__version__)' 2>/dev/null)" = "$sigstore_python" ]; then
+    say "sigstore-python $sigstore_python is there"
+    return
+  fi
+  say "installing sigstore-python: pip install sigstore==$sigstore_python"
+  rm -rf "$venv"
+  python3 -m venv "$venv" || die 'python3 -m venv failed; it needs Python 3.10 or later with the venv module'
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "sigstore==$sigstore_python" ||
+    die "pip install sigstore==$sigstore_python failed; its reason is above"
+  say "sigstore-python $sigstore_python installed in $((SECONDS - started)) s"
+}
+
+wanted() { [ "${#only[@]}" -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]]; }
+
+for command in go python3 openssl; do
+  command -v "$command" >/dev/null || die "$command is not on the PATH; the interop tests need go 1.25 or later, python3 and openssl"
+done
+only=("$@")
+while read -r name package version; do
+  if [ -n "$name" ] && wanted "$name"; then install_go_tool "$name" "$package" "$version"; fi
+done <<<"$tools"
+if wanted sigstore-python; then install_sigstore_python; fi
+say "ready in $cache"
