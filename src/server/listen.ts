@@ -1,0 +1,28 @@
+import type { Server } from 'node:net';
+import { AppError, messageOf } from '../errors.js';
+
+const reasons: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'the port is taken by another process',
+  EACCES: 'this user may not bind that port',
+  EADDRNOTAVAIL: 'this machine does not have that address',
+  ENOTFOUND: 'there is no such host',
+};
+
+/**
+ * Binds a server and resolves with its port (the one taken when `port` is 0). Throws AppError STARTUP naming the flag
+ * when it cannot.
+ */
+export function listen(server: Server, host: string, port: number, flag: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: NodeJS.ErrnoException): void => {
+      const why = reasons[error.code ?? ''] ?? messageOf(error);
+      reject(new AppError('STARTUP', `${flag}: cannot listen on ${host}:${port}: ${why}`, { cause: error }));
+    };
+    server.once('error', onError);
+    server.listen(port, host, () => {
+      server.off('error', onError);
+      const address = server.address();
+      resolve(address !== null && typeof address === 'object' ? address.port : port);
+    });
+  });
+}
