@@ -81,10 +81,11 @@ export function verifyBlob(
   bundle: string,
   file: string,
   expected: Expected,
+  moreArgs: readonly string[] = [],
 ): Promise<Finished> {
   const args = ['--certificate-identity', expected.identity, '--certificate-oidc-issuer', expected.issuerUrl];
   if (expected.timestamped) args.push('--use-signed-timestamps');
   if (!expected.logged) args.push('--insecure-ignore-sct');
   const trustArgs = ['--bundle', bundle, '--trusted-root', trustedRoot, '--insecure-ignore-tlog'];
-  return run(cosign(), ['verify-blob', ...trustArgs, ...args, file], { cwd: dir });
+  return run(cosign(), ['verify-blob', ...trustArgs, ...args, ...moreArgs, file], { cwd: dir });
 }
