@@ -1,7 +1,7 @@
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AppError, messageOf } from '../errors.js';
-import { toPem } from '../x509/pem.js';
+import { encodePem } from '../x509/pem.js';
 import type { TrustMaterial } from './material.js';
 import { clientTrustConfigJson, signingConfigJson } from './signing-config.js';
 import { trustedRootJson } from './trusted-root.js';
@@ -39,7 +39,7 @@ export async function writeTrustFiles(dir: string, material: TrustMaterial): Pro
 
 /** File contents by name; undefined for a file that this instance has nothing to say in. */
 function trustFiles(material: TrustMaterial): readonly (readonly [string, string | undefined])[] {
-  const chain = material.cas[0]?.chain.map((der) => toPem('CERTIFICATE', der)).join('');
+  const chain = material.cas[0]?.chain.map((der) => encodePem('CERTIFICATE', der)).join('');
   const log = material.ctLogs[0];
   const hasRekor = (material.rekors ?? []).length > 0;
   return [
@@ -47,7 +47,7 @@ function trustFiles(material: TrustMaterial): readonly (readonly [string, string
     [trustFileNames.signingConfig, toText(signingConfigJson(material))],
     [trustFileNames.clientTrustConfig, hasRekor ? toText(clientTrustConfigJson(material)) : undefined],
     [trustFileNames.caChain, chain],
-    [trustFileNames.ctLogKey, log === undefined ? undefined : toPem('PUBLIC KEY', log.publicKey)],
+    [trustFileNames.ctLogKey, log === undefined ? undefined : encodePem('PUBLIC KEY', log.publicKey)],
   ];
 }
 
