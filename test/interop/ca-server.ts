@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { projectDir, toolPath } from './command.js';
+import { projectDir } from './command.js';
 import type { CaFiles } from './openssl-ca.js';
 import { freePort, type RunningServer, startServer } from './server-process.js';
 
@@ -30,10 +30,7 @@ export function emailIssuerConfig(...issuerUrls: string[]): string {
   return `oidc-issuers:\n${issuers.join('')}`;
 }
 
-/**
- * Starts a built Mayfly (`npm run build` first) and waits until it is ready. With INTEROP_CA=fulcio the reference
- * Fulcio takes its place where both take the same flags (`files` and no `log`), to tell a client's change from our defect.
- */
+/** Starts a built Mayfly (`npm run build` first) and waits until it is ready. */
 export async function startCa(options: CaServerOptions): Promise<CaServer> {
   const [port, grpcPort, metricsPort] = await Promise.all([freePort(), freePort(), freePort()]);
   const url = `http://127.0.0.1:${port}`;
@@ -42,22 +39,21 @@ export async function startCa(options: CaServerOptions): Promise<CaServer> {
   await mkdir(options.dir, { recursive: true });
   await writeFile(configPath, options.config);
 
-  const isPeer = process.env.INTEROP_CA === 'fulcio';
   const args = ['serve', '--host', '127.0.0.1', '--grpc-host', '127.0.0.1', '--config-path', configPath];
   args.push('--port', `${port}`, '--grpc-port', `${grpcPort}`, '--metrics-port', `${metricsPort}`);
+  args.push('--data-dir', dataDir, '--public-url', url);
   if (!options.log) args.push('--ct-log-url=');
   if (options.files !== undefined) {
     const { chainPath, keyPath, password } = options.files;
     args.push('--ca', 'fileca', '--fileca-cert', chainPath, '--fileca-key', keyPath, '--fileca-key-passwd', password);
   }
-  if (!isPeer) args.push('--data-dir', dataDir, '--public-url', url);
 
   const server = await startServer({
-    name: isPeer ? 'fulcio' : 'mayfly',
-    command: isPeer ? toolPath('bin/fulcio') : process.execPath,
-    args: isPeer ? args : [resolve(projectDir, 'dist/main.js'), ...args],
+    name: 'mayfly',
+    command: process.execPath,
+    args: [process.env.INTEROP_MAIN ?? resolve(projectDir, 'dist/main.js'), ...args],
     cwd: options.dir,
-    readyUrl: `${url}/${isPeer ? 'healthz' : 'readyz'}`,
+    readyUrl: `${url}/readyz`,
   });
   return { ...server, url, trustDir: join(dataDir, 'trust') };
 }

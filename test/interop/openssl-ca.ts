@@ -5,6 +5,9 @@ import { mustRun } from './command.js';
 /** The key types that the tests use. */
 export type KeyKind = 'P-256' | 'P-384' | 'RSA-3072' | 'Ed25519';
 
+/** How long a chain is. */
+export type CaDepth = 'root only' | 'with intermediate';
+
 /** A certificate chain and the encrypted key of its first certificate, as `--ca fileca` takes them. */
 export interface CaFiles {
   /** PEM, issuing certificate first, root last. */
@@ -54,8 +57,13 @@ export async function makeKeyPair(dir: string, kind: KeyKind, name: string): Pro
   return files;
 }
 
-/** Makes a root, or a root and a code-signing intermediate, with openssl in `dir`, and encrypts the issuing key. */
-export async function makeCa(dir: string, kind: KeyKind, depth: 'root only' | 'with intermediate'): Promise<CaFiles> {
+/** Makes a root, or a root and a code-signing intermediate, with openssl in `dir`, and encrypts the issuing key; `organization` may be empty, as many a company's CA has none. */
+export async function makeCa(
+  dir: string,
+  kind: KeyKind,
+  depth: CaDepth,
+  organization = '/O=Interop',
+): Promise<CaFiles> {
   const at = (name: string) => join(dir, name);
   const openssl = (...args: string[]) => mustRun('openssl', args, { cwd: dir });
   await writeFile(at('ca.cnf'), opensslConfig);
@@ -73,14 +81,14 @@ export async function makeCa(dir: string, kind: KeyKind, depth: 'root only' | 'w
     '-days',
     '3650',
   ];
-  await openssl('req', '-x509', ...rootArgs, '-subj', `/O=Interop/CN=Interop ${kind} root`);
+  await openssl('req', '-x509', ...rootArgs, '-subj', `${organization}/CN=Interop ${kind} root`);
   let issuing = 'root';
   let chain = await readFile(at('root.pem'), 'utf8');
 
   if (depth === 'with intermediate') {
     issuing = 'intermediate';
     await makeKeyPair(dir, kind, 'intermediate');
-    const subject = `/O=Interop/CN=Interop ${kind} intermediate`;
+    const subject = `${organization}/CN=Interop ${kind} intermediate`;
     await openssl('req', '-new', '-config', 'ca.cnf', '-key', 'intermediate.key', '-subj', subject, '-out', 'ca.csr');
     const signArgs = ['-CA', 'root.pem', '-CAkey', 'root.key', '-CAcreateserial', '-days', '1825'];
     const profile = ['-extfile', 'ca.cnf', '-extensions', 'intermediate', '-out', 'intermediate.pem'];

@@ -6,6 +6,7 @@ import { cleanEnv } from './command.js';
 
 const readyWithinMs = 30_000;
 const stopWithinMs = 15_000;
+const fixedPortWithinMs = 60_000;
 const pollMs = 50;
 const tailChars = 4_000;
 
@@ -38,6 +39,23 @@ export async function freePort(): Promise<number> {
   await once(server, 'close');
   if (address === null || typeof address === 'string') throw new Error('the system gave no port');
   return address.port;
+}
+
+/** Waits until nothing listens on a port that a program cannot be told to leave; throws, naming the program, after a minute. */
+export async function untilPortFree(port: number, program: string): Promise<void> {
+  const deadline = Date.now() + fixedPortWithinMs;
+  while (await isTaken(port)) {
+    if (Date.now() > deadline) throw new Error(`${program} needs port ${port}, and another program has it`);
+    await sleep(pollMs);
+  }
+}
+
+async function isTaken(port: number): Promise<boolean> {
+  const server = createServer().listen(port);
+  return new Promise((answer) => {
+    server.once('error', () => answer(true));
+    server.once('listening', () => server.close(() => answer(false)));
+  });
 }
 
 function hasEnded(child: ChildProcess): boolean {

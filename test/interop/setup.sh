@@ -40,11 +40,14 @@ install_go_tool() {
   fi
   say "installing $name: go install $package@$version"
   # Two of the packages make a binary of the same name, so each is built in a directory of its own and moved.
+  rm -rf "$cache"/stage.* # of an earlier run that was stopped
   stage=$(mktemp -d "$cache/stage.XXXXXX")
-  if ! GOBIN="$stage" go install "$package@$version"; then
-    rm -rf "$stage"
+  if ! GOBIN="$stage" go install "$package@$version" 2>"$stage.log"; then
+    cat "$stage.log" >&2
+    rm -rf "$stage" "$stage.log"
     die "go install $package@$version failed; its reason is above"
   fi
+  rm -f "$stage.log"
   mv -f "$stage/$(ls "$stage")" "$bin/$name"
   rm -rf "$stage"
   [ "$(built_from "$bin/$name")" = "$package $version" ] || die "$bin/$name was not built from $package@$version"

@@ -9,7 +9,6 @@ import { startTimestampAuthority, type TimestampAuthority } from './timestamp-au
 import { ownTrustFiles, readTrustedRoot, withServicesOf } from './trust-files.js';
 
 const jane = 'jane@example.com';
-const joe = 'joe@example.com';
 const data = Buffer.from('a file to sign\n');
 
 let lab: Lab;
@@ -20,10 +19,7 @@ let verifier: Verifier;
 
 beforeAll(async () => {
   lab = await openLab();
-  const accounts = [
-    { sub: 'account-4711', email: jane, email_verified: true },
-    { sub: joe, email: joe, email_verified: false },
-  ];
+  const accounts = [{ sub: 'account-4711', email: jane, email_verified: true }];
   issuer = lab.keep(await startOidcIssuer({ algorithm: 'ES256', accounts, otherClients: ['another-service'] }));
   tsa = lab.keep(await startTimestampAuthority(lab.dir));
   ca = lab.keep(await startCa({ dir: lab.dir, config: emailIssuerConfig(issuer.url), log: true }));
@@ -69,14 +65,11 @@ test('sigstore-js signs and verifies, and no one else passes', async () => {
   expect(verify('^jane@example\\.com$', 'http://127.0.0.1:1')).toThrow(/invalid certificate extension/);
 });
 
-test.each([
-  ['for another service', 'account-4711', 'another-service', /audience.*another-service.*sigstore/],
-  ['with an unverified email address', joe, 'sigstore', /email_verified/],
-])('sigstore-js shows why a token %s was refused', async (_case, sub, clientId, reason) => {
-  const message = await refusal(await issuer.idToken(sub, clientId));
+test('sigstore-js shows why a token for another service was refused', async () => {
+  const message = await refusal(await issuer.idToken('account-4711', 'another-service'));
 
   expect(message).toContain('There was an error processing the identity token');
-  expect(message).toMatch(reason);
+  expect(message).toMatch(/audience.*another-service.*sigstore/);
 });
 
 test('sigstore-js shows why a token of an issuer that is not configured was refused', async () => {

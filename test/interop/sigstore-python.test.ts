@@ -5,6 +5,7 @@ import { mustRun, projectDir, run, toolPath } from './command.js';
 import { createTrustFiles } from './cosign.js';
 import { type Lab, openLab } from './lab.js';
 import { type OidcIssuer, startOidcIssuer } from './oidc-issuer.js';
+import { type CaDepth, type KeyKind, makeCa } from './openssl-ca.js';
 import { startRekor } from './rekor.js';
 import { startTimestampAuthority } from './timestamp-authority.js';
 import { ownTrustFiles, withServicesOf, writeClientTrustConfig } from './trust-files.js';
@@ -12,11 +13,24 @@ import { ownTrustFiles, withServicesOf, writeClientTrustConfig } from './trust-f
 const jane = 'jane@example.com';
 const script = join(projectDir, 'test/interop/sigstore_client.py');
 
-describe.each(['RS256', 'ES256'] as const)('sigstore-python with an %s token', (algorithm) => {
+interface Case {
+  readonly name: string;
+  readonly algorithm: 'RS256' | 'ES256';
+  readonly chain?: readonly [KeyKind, CaDepth, organization?: string];
+}
+
+const cases: Case[] = [
+  { name: "the data directory's CA and an RS256 token", algorithm: 'RS256' },
+  { name: 'a P-384 intermediate and an ES256 token', algorithm: 'ES256', chain: ['P-384', 'with intermediate'] },
+  // sigstore-python wants an organization in the trusted root, even an empty one
+  { name: 'a root without an organization', algorithm: 'RS256', chain: ['P-256', 'root only', ''] },
+];
+
+describe.each(cases)('sigstore-python with $name', ({ algorithm, chain }) => {
   let lab: Lab;
   let ca: CaServer;
   let issuer: OidcIssuer;
-  let config: string;
+  let trustConfig: string;
 
   beforeAll(async () => {
     lab = await openLab();
@@ -26,7 +40,9 @@ describe.each(['RS256', 'ES256'] as const)('sigstore-python with an %s token', (
     );
     const tsa = lab.keep(await startTimestampAuthority(lab.dir));
     const rekor = lab.keep(await startRekor(lab.dir));
-    ca = lab.keep(await startCa({ dir: lab.dir, config: emailIssuerConfig(issuer.url), log: true }));
+    const files = chain && (await makeCa(lab.dir, ...chain));
+    const config = emailIssuerConfig(issuer.url);
+    ca = lab.keep(await startCa({ dir: lab.dir, config, log: true, ...(files && { files }) }));
     const made = await createTrustFiles(lab.dir, {
       ca,
       caChainPath: join(ca.trustDir, 'ca.pem'),
@@ -35,8 +51,8 @@ describe.each(['RS256', 'ES256'] as const)('sigstore-python with an %s token', (
       rekor,
       issuerUrl: issuer.url,
     });
-    const files = await withServicesOf(lab.dir, ownTrustFiles(ca.trustDir), made);
-    config = await writeClientTrustConfig(lab.dir, files);
+    const trust = await withServicesOf(lab.dir, ownTrustFiles(ca.trustDir), made);
+    trustConfig = await writeClientTrustConfig(lab.dir, trust);
   });
   afterAll(() => lab?.close());
 
@@ -47,10 +63,10 @@ describe.each(['RS256', 'ES256'] as const)('sigstore-python with an %s token', (
     await writeFile(file, 'a file to sign\n');
 
     const input = await issuer.idToken(jane);
-    await mustRun(python, [script, 'sign', config, file, bundle], { cwd: lab.dir, input });
+    await mustRun(python, [script, 'sign', trustConfig, file, bundle], { cwd: lab.dir, input });
 
     const verify = (identity: string, url: string) =>
-      run(python, [script, 'verify', config, file, bundle, identity, url], { cwd: lab.dir });
+      run(python, [script, 'verify', trustConfig, file, bundle, identity, url], { cwd: lab.dir });
     expect(await verify(jane, issuer.url)).toMatchObject({ code: 0, stdout: 'verified\n' });
     const wrongIdentity = await verify('mallory@example.com', issuer.url);
     expect(wrongIdentity.stderr).toContain("Certificate's SANs do not match mallory@example.com");

@@ -1,7 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { toolPath } from './command.js';
-import { freePort, type RunningServer, startServer } from './server-process.js';
+import { freePort, type RunningServer, startServer, untilPortFree } from './server-process.js';
+
+// timestamp-server serves its metrics there on every interface, has no flag for it, and ends when the port is taken.
+const metricsPort = 2112;
 
 /** A running RFC 3161 timestamp authority with a chain of its own. */
 export interface TimestampAuthority extends RunningServer {
@@ -13,6 +16,7 @@ export interface TimestampAuthority extends RunningServer {
 
 /** Starts Sigstore's timestamp-server with a key in memory; `dir` receives its chain. */
 export async function startTimestampAuthority(dir: string): Promise<TimestampAuthority> {
+  await untilPortFree(metricsPort, 'timestamp-server');
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const server = await startServer({

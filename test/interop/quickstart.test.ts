@@ -1,0 +1,1 @@
+test.todo('the cosign commands that quickstart prints sign a file and verify it as they stand');
