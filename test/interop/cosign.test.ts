@@ -96,8 +96,8 @@ describe.each(instances)('cosign 3 with a CA on $name', ({ name, chain, log }) =
     },
   );
 
-  const testWithLog = log ? test : test.skip;
-  testWithLog('refuses the certificate when it trusts another log', async () => {
+  if (!log) return;
+  test('refuses the certificate when it trusts another log', async () => {
     const file = join(dir, 'blob-other-log');
     await writeFile(file, 'a file to sign\n');
     const bundle = await signBlob(dir, ownTrustFiles(ca.trustDir), await issuer.idToken('account-4711'), file);
