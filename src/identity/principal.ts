@@ -11,4 +11,6 @@ export interface Principal {
   readonly extensions: ExtensionValues;
   /** What the client must have signed to prove possession of its key: UTF-8 of `value`, taken from claim `claim`. */
   readonly challenge: { readonly claim: string; readonly value: string };
+  /** Where the issuer has a challenge-claim of its own: a proof over this value is as good as one over `challenge`. */
+  readonly alternativeChallenge?: { readonly claim: string; readonly value: string };
 }
