@@ -20,6 +20,9 @@ export const grpcCode = {
 
 export type GrpcCodeName = keyof typeof grpcCode;
 
+/** Who answers: the `domain` of every google.rpc.ErrorInfo. */
+export const errorDomain = 'mayfly';
+
 const httpStatusOf: Record<GrpcCodeName, number> = {
   INVALID_ARGUMENT: 400,
   DEADLINE_EXCEEDED: 504,

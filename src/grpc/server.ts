@@ -1,0 +1,129 @@
+import { createServer, type Server as NetServer, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
+import {
+  logVerbosity,
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  setLogVerbosity,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import type { TlsMaterial } from '../http/tls.js';
+import type { Metrics } from '../metrics.js';
+import { listen } from '../server/listen.js';
+import { type CaServiceDeps, caHandlers } from './ca-service.js';
+import { caService, describedPackages, healthService, reflectionServices } from './definitions.js';
+import { createHealth } from './health-service.js';
+import { createInterceptor } from './interceptor.js';
+import { reflectionHandlers } from './reflection-service.js';
+
+/** Fulcio's limit for a request message, in bytes. */
+const messageLimit = 4 * 1024 * 1024;
+const handshakeTimeoutMs = 10_000;
+
+export interface GrpcDeps extends CaServiceDeps {
+  readonly readiness: () => readonly { readonly ok: boolean }[];
+  readonly metrics: Metrics;
+  /** How long a connection without a call is kept; 30 s unless given. */
+  readonly idleConnectionTimeoutMs?: number;
+  /** How often Watch looks for a change of readiness; 1 s unless given. */
+  readonly healthWatchIntervalMs?: number;
+}
+
+export interface GrpcListenOptions {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly tls?: TlsMaterial;
+}
+
+/** The gRPC side of the CA: dev.sigstore.fulcio.v2.CA, grpc.health.v1 and server reflection. */
+export interface GrpcServer {
+  /** Binds a port and resolves with it; throws AppError STARTUP naming --grpc-port when it cannot. */
+  listen(options: GrpcListenOptions): Promise<number>;
+  /** Serves a connection that speaks HTTP/2, TLS already done: a port shared with HTTP hands such sockets over. */
+  accept(socket: Socket): void;
+  /** Takes no more calls, ends every Watch, waits up to `graceMs` for the calls in flight, then cuts the rest off. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Translates the wire to issue() and back, nothing else; serves nobody before `listen` or `accept`. */
+export function createGrpcServer(deps: GrpcDeps): GrpcServer {
+  // grpc-js writes header values that it cannot take, tokens included, to standard error.
+  setLogVerbosity(logVerbosity.NONE);
+  const health = createHealth(() => deps.readiness().every(({ ok }) => ok), deps.healthWatchIntervalMs ?? 1000);
+  const server = new Server({
+    interceptors: [createInterceptor(deps)],
+    'grpc.max_receive_message_length': messageLimit,
+    'grpc.max_concurrent_streams': 100,
+    'grpc.max_connection_idle_ms': deps.idleConnectionTimeoutMs ?? 30_000,
+    'grpc.keepalive_time_ms': 60_000,
+    'grpc.enable_channelz': 0,
+  });
+  server.addService(withRawRequest(caService, 'CreateSigningCertificate'), caHandlers(deps));
+  server.addService(healthService, health.handlers);
+  const reflection: UntypedServiceImplementation = reflectionHandlers(describedPackages);
+  for (const service of reflectionServices) server.addService(service, reflection);
+
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const listeners: NetServer[] = [];
+  const sockets = new Set<Socket>();
+  let closing = false;
+  const accept = (socket: Socket): void => {
+    if (closing) {
+      socket.destroy();
+      return;
+    }
+    // A reset peer is no news, and the HTTP/2 session ends with its socket.
+    socket.on('error', () => undefined);
+    injector.injectConnection(socket);
+  };
+  return {
+    accept,
+    async listen({ host, port, tls }) {
+      const listener = createListener(tls, accept);
+      listener.on('connection', (socket) => {
+        sockets.add(socket);
+        socket.once('close', () => sockets.delete(socket));
+      });
+      const bound = await listen(listener, host, port, '--grpc-port');
+      listeners.push(listener);
+      return bound;
+    },
+    async close(graceMs) {
+      closing = true;
+      health.shutDown();
+      const closed = listeners.map((listener) => new Promise((resolve) => listener.close(resolve)));
+      await shutDown(server, graceMs);
+      for (const socket of sockets) socket.destroy();
+      await Promise.all(closed);
+    },
+  };
+}
+
+function createListener(tls: TlsMaterial | undefined, accept: (socket: Socket) => void): NetServer {
+  if (tls === undefined) return createServer({ noDelay: true }, accept);
+  const options = { ...tls, ALPNProtocols: ['h2'], handshakeTimeout: handshakeTimeoutMs, noDelay: true };
+  return createTlsServer(options, accept);
+}
+
+/** A service whose one method hands its handler the request's bytes instead of the decoded message. */
+function withRawRequest(service: ServiceDefinition, name: string): ServiceDefinition {
+  const method = service[name];
+  if (method === undefined) throw new Error(`the service has no method ${name}`);
+  return { ...service, [name]: { ...method, requestDeserialize: (bytes: Buffer) => bytes } };
+}
+
+function shutDown(server: Server, graceMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      resolve();
+    };
+    const timer = setTimeout(() => {
+      server.forceShutdown();
+      done();
+    }, graceMs);
+    server.tryShutdown(done);
+  });
+}

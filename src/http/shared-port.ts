@@ -1,0 +1,75 @@
+import type { Server as HttpServer } from 'node:http';
+import { type Server as HttpsServer, Server as TlsHttpServer } from 'node:https';
+import type { Socket } from 'node:net';
+
+/** What every HTTP/2 connection begins with, TLS or not (RFC 9113 Section 3.4). No HTTP/1 request can. */
+const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
+
+/** ALPN protocols of a TLS port that both share, by preference. */
+export const sharedAlpn = ['h2', 'http/1.1'];
+
+/** A port on which HTTP/1 and gRPC are both served. */
+export interface SharedPort {
+  /** Drops the connections that have not said yet what they speak, so that the server can close. */
+  close(): void;
+}
+
+/**
+ * Lets gRPC share the port of an HTTP server that may already listen: a connection that begins with the HTTP/2 preface
+ * goes to `acceptHttp2`, any other to the server itself, each with every byte it sent. A connection that says nothing
+ * for `timeoutMs` is dropped. With TLS, create the server with `ALPNProtocols: sharedAlpn`.
+ */
+export function shareWithGrpc(
+  server: HttpServer | HttpsServer,
+  acceptHttp2: (socket: Socket) => void,
+  timeoutMs: number,
+): SharedPort {
+  // With TLS, 'connection' is the bytes before the handshake; the application's begin at 'secureConnection'.
+  const event = server instanceof TlsHttpServer ? 'secureConnection' : 'connection';
+  const acceptHttp1 = server.listeners(event);
+  const undecided = new Set<Socket>();
+  server.removeAllListeners(event);
+  server.on(event, (socket: Socket) => {
+    undecided.add(socket);
+    sniff(socket, timeoutMs, (verdict) => {
+      undecided.delete(socket);
+      if (verdict === 'http2') acceptHttp2(socket);
+      if (verdict !== 'http1') return;
+      for (const accept of acceptHttp1) accept.call(server, socket);
+      socket.resume();
+    });
+  });
+  return {
+    close() {
+      for (const socket of undecided) socket.destroy();
+    },
+  };
+}
+
+type Verdict = 'http1' | 'http2' | 'gone';
+
+/** Reads just enough to tell, puts what it read back, and leaves the socket paused and without listeners of its own. */
+function sniff(socket: Socket, timeoutMs: number, done: (verdict: Verdict) => void): void {
+  let seen = Buffer.alloc(0);
+  const decide = (verdict: Verdict): void => {
+    clearTimeout(timer);
+    socket.off('data', onData).off('end', onGone).off('close', onGone);
+    if (verdict === 'gone') {
+      socket.destroy();
+    } else {
+      socket.off('error', onGone);
+      socket.pause();
+      socket.unshift(seen);
+    }
+    done(verdict);
+  };
+  const onGone = (): void => decide('gone');
+  const onData = (chunk: Buffer): void => {
+    seen = Buffer.concat([seen, chunk]);
+    const compared = Math.min(seen.length, preface.length);
+    if (!seen.subarray(0, compared).equals(preface.subarray(0, compared))) decide('http1');
+    else if (compared === preface.length) decide('http2');
+  };
+  const timer = setTimeout(onGone, timeoutMs).unref();
+  socket.on('data', onData).once('end', onGone).once('close', onGone).once('error', onGone);
+}
