@@ -56,11 +56,3 @@ export interface CiProvider {
   readonly extensions: readonly { readonly name: ExtensionName; readonly template: Template }[];
   readonly san: Template;
 }
-
-export interface IdentityConfig {
-  readonly issuers: readonly IssuerConfig[];
-  readonly metaIssuers: readonly IssuerConfig[];
-  readonly ciProviders: ReadonlyMap<string, CiProvider>;
-  /** What loads but probably is not meant, each with file and line. */
-  readonly warnings: readonly string[];
-}

@@ -1,8 +1,17 @@
 import { asMap, readFields, topFields } from './identity-fields.js';
 import { parseIssuer } from './identity-issuer.js';
 import { parseProvider } from './identity-provider.js';
-import { configError, type LocatedEntry, parseConfigTree, where } from './identity-tree.js';
-import type { CiProvider, IdentityConfig, IssuerConfig } from './identity-types.js';
+import { type LocatedEntry, parseConfigTree, where } from './identity-tree.js';
+import type { CiProvider, IssuerConfig } from './identity-types.js';
+
+/** A validated identity configuration; whom the server trusts to say who somebody is. */
+export interface IdentityConfig {
+  readonly issuers: readonly IssuerConfig[];
+  readonly metaIssuers: readonly IssuerConfig[];
+  readonly ciProviders: ReadonlyMap<string, CiProvider>;
+  /** What loads but probably is not meant, each with file and line. */
+  readonly warnings: readonly string[];
+}
 
 /**
  * Parses and validates an identity configuration in Fulcio's format: YAML with kebab-case keys or JSON with PascalCase
@@ -22,7 +31,7 @@ export function parseIdentityConfig(text: string, fileName: string): IdentityCon
   const issuers = entriesOf(top.get('oidcIssuers')).map((entry) => parseIssuer(entry, false, context));
   const metaIssuers = entriesOf(top.get('metaIssuers')).map((entry) => parseIssuer(entry, true, context));
   if (issuers.length + metaIssuers.length === 0) {
-    throw configError(root, 'names no issuer; expected at least one under oidc-issuers or meta-issuers');
+    warnings.push(`${where(root)}names no issuer under oidc-issuers or meta-issuers, so every token is refused`);
   }
   warnUnused(entriesOf(top.get('ciIssuerMetadata')), [...issuers, ...metaIssuers], warnings);
   return Object.freeze({ issuers, metaIssuers, ciProviders, warnings });

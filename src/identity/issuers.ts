@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import type { IdentityConfig, IssuerConfig, IssuerTypeName } from '../config/identity-types.js';
+import type { IdentityConfig } from '../config/identity.js';
+import type { IssuerConfig, IssuerTypeName } from '../config/identity-types.js';
 import { AppError, messageOf } from '../errors.js';
 import { type DiscoveryTarget, discover } from './discovery.js';
 import type { Fetcher, FetchPolicy } from './fetcher.js';
