@@ -9,8 +9,6 @@ export interface TokenOptions {
   readonly identityToken?: string;
   readonly identityTokenFile?: string;
   readonly identityTokenStdin?: boolean;
-  /** `aud` to ask GitHub Actions for. */
-  readonly audience: string;
 }
 
 export interface FoundToken {
@@ -28,15 +26,10 @@ const compactJws = /^[\w-]+\.[\w-]+\.[\w-]*$/;
 const githubAnswer = z.object({ value: z.string().min(1) });
 
 /**
- * The identity token that flags, standard input or the environment hold (GitLab's `id_tokens`, GitHub Actions), or
- * undefined when a person has to log in.
- * @throws CommandError 2 when several flags name one, or what they name is no token; 1 when GitHub gives none.
+ * The identity token that a flag gives; undefined when none does.
+ * @throws CommandError 2 when several flags give one, or what they give is no token.
  */
-export async function findToken(options: TokenOptions, io: CommandIo): Promise<FoundToken | undefined> {
-  return (await tokenFromFlags(options, io)) ?? tokenFromVariable(io) ?? (await tokenFromGithub(options.audience, io));
-}
-
-async function tokenFromFlags(options: TokenOptions, io: CommandIo): Promise<FoundToken | undefined> {
+export async function tokenFromFlags(options: TokenOptions, io: CommandIo): Promise<FoundToken | undefined> {
   const { identityToken, identityTokenFile, identityTokenStdin = false } = options;
   const stdin = identityTokenStdin || identityToken === '-';
   const value = identityToken === '-' ? undefined : identityToken;
@@ -60,6 +53,15 @@ async function fromFile(path: string, flag: string): Promise<FoundToken> {
     throw new CommandError(2, `${flag} is neither a token nor a file that can be read (${code})`);
   });
   return checked(content, `the file of ${flag}`);
+}
+
+/**
+ * The identity token of a job: in a variable (GitLab's `id_tokens` under the name that Sigstore's tools look for) or from
+ * GitHub Actions, asked for with `audience`; undefined when this is neither.
+ * @throws CommandError 2 when a variable holds no token, 1 when GitHub gives none.
+ */
+export async function tokenFromEnvironment(audience: string, io: CommandIo): Promise<FoundToken | undefined> {
+  return tokenFromVariable(io) ?? (await tokenFromGithub(audience, io));
 }
 
 function tokenFromVariable(io: CommandIo): FoundToken | undefined {
