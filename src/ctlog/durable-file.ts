@@ -1,0 +1,67 @@
+import fs from 'node:fs';
+import { promisify } from 'node:util';
+
+/** The callback API, promisified: one thread pool round trip a call, without the cost of FileHandle objects. */
+const openFile = promisify(fs.open);
+const closeFile = promisify(fs.close);
+const fsyncFile = promisify(fs.fsync);
+const fdatasyncFile = promisify(fs.fdatasync);
+const writeFile = promisify(fs.write);
+const renameFile = promisify(fs.rename);
+const chmodFile = promisify(fs.fchmod);
+
+export interface NewFile {
+  readonly mode: number;
+  /** The umask would take bits of `mode` away: set the mode after creation. */
+  readonly chmod?: boolean;
+  /** fdatasync before the file is closed, so that the rename that may follow never shows less than the whole. */
+  readonly sync: boolean;
+  /** Fail with EEXIST rather than write over a file. */
+  readonly exclusive?: boolean;
+}
+
+/** Writes a whole file; on failure the file may exist with any part of the content. */
+export async function writeWhole(path: string, bytes: Uint8Array, options: NewFile): Promise<void> {
+  const fd = await openFile(path, options.exclusive === true ? 'wx' : 'w', options.mode);
+  try {
+    if (options.chmod === true) await chmodFile(fd, options.mode);
+    for (let offset = 0; offset < bytes.length; ) {
+      const { bytesWritten } = await writeFile(fd, bytes, offset, bytes.length - offset, offset);
+      offset += bytesWritten;
+    }
+    if (options.sync) await fdatasyncFile(fd);
+  } finally {
+    await closeFile(fd);
+  }
+}
+
+/** Writes `path` by way of `temporary` in the same file system: readers see the old content or the new one. */
+export async function replaceFile(path: string, temporary: string, bytes: Uint8Array, options: NewFile): Promise<void> {
+  await writeWhole(temporary, bytes, options);
+  await renameFile(temporary, path);
+}
+
+/** Makes a file's content, or the names in a directory, durable. */
+export async function syncPath(path: string): Promise<void> {
+  const fd = await openFile(path, 'r');
+  try {
+    await fsyncFile(fd);
+  } finally {
+    await closeFile(fd);
+  }
+}
+
+/** The content of a file, or undefined when there is no such file. */
+export async function readIfExists(path: string): Promise<Uint8Array | undefined> {
+  try {
+    return await fs.promises.readFile(path);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
+
+/** Whether a thrown value is a system error with one of these codes. */
+export function hasCode(error: unknown, ...codes: readonly string[]): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && codes.includes(String(error.code));
+}

@@ -1,0 +1,203 @@
+import { rmSync } from 'node:fs';
+import { open, type RootDatabase } from 'lmdb';
+import { messageOf } from '../errors.js';
+import { type Hash, sameHash } from './merkle.js';
+import { type DecodedLeaf, hashOf } from './tile-leaf.js';
+import type { TileReader } from './tile-reader.js';
+import { tileWidth } from './tiles.js';
+import type { LogLogger } from './writer.js';
+
+/** Where an entry is and when it was promised: what a second submission of it is answered with. */
+export interface Placed {
+  readonly index: number;
+  /** Milliseconds since the epoch. */
+  readonly timestamp: number;
+}
+
+/** An entry as the index keeps it. */
+export interface IndexEntry extends Placed {
+  /** `dedupeKey` of its SignedEntry. */
+  readonly key: Uint8Array;
+  readonly leafHash: Hash;
+}
+
+export interface IndexCacheOptions {
+  readonly directory: string;
+  readonly logId: Uint8Array;
+  readonly logger: LogLogger;
+  /** Key under which a stored leaf is looked up. */
+  readonly keyOf: (leaf: DecodedLeaf) => Uint8Array;
+  /** Called when LMDB could not write; the entries in question are found until the next `catchUp`. */
+  readonly failed: (error: unknown) => void;
+}
+
+/** What the index was built for, and how far. */
+interface Coverage {
+  readonly size: number;
+  /** Hash of leaf size - 1: an index with another one is of another history. */
+  readonly last: Hash;
+}
+
+/** More entries than this waiting for LMDB, and the writer waits for it. */
+const maxWaiting = 50_000;
+const metaKey = Buffer.from('m');
+const bytesOf = { placed: 11, meta: 32 + 6 + 32 } as const;
+
+/**
+ * Dedupe key → placement and leaf hash → index, in LMDB: a cache that can be rebuilt from the tiles, and is whenever it
+ * does not fit the tree. Writes happen behind; lookups see them at once.
+ */
+export class IndexCache {
+  readonly #options: IndexCacheOptions;
+  #db: RootDatabase<Buffer, Buffer>;
+  readonly #waiting = new Map<string, Buffer>();
+  #size = 0;
+  #writing: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: IndexCacheOptions) {
+    this.#options = options;
+    this.#db = openDatabase(options.directory);
+  }
+
+  /** Opens the index and brings it up to the tree of `size`; throws what the storage or LMDB throws. */
+  static async open(options: IndexCacheOptions, size: number, tiles: TileReader): Promise<IndexCache> {
+    const cache = new IndexCache(options);
+    await cache.catchUp(size, tiles);
+    return cache;
+  }
+
+  /** Entries covered: the tree size. */
+  get size(): number {
+    return this.#size;
+  }
+
+  find(key: Uint8Array): Placed | undefined {
+    const value = this.#get('d', key);
+    return value && { index: value.readUIntBE(0, 5), timestamp: value.readUIntBE(5, 6) };
+  }
+
+  indexOf(leafHash: Hash): number | undefined {
+    return this.#get('h', leafHash)?.readUIntBE(0, 5);
+  }
+
+  /**
+   * Takes the next entries, in order and without a gap. They are found at once; resolves at once too, unless LMDB is
+   * far behind. Rejects when LMDB could not write.
+   */
+  async add(entries: readonly IndexEntry[]): Promise<void> {
+    const last = entries.at(-1);
+    if (last === undefined) return;
+    const rows = entries.flatMap(rowsOf);
+    this.#size = last.index + 1;
+    rows.push([metaKey, this.#meta({ size: this.#size, last: last.leafHash })]);
+    for (const [key, value] of rows) this.#waiting.set(nameOf(key), value);
+    this.#writing = Promise.all([this.#writing, this.#write(rows)]);
+    this.#writing.catch(this.#options.failed);
+    if (this.#waiting.size > maxWaiting) await this.#writing;
+  }
+
+  /** Resolves when everything added is in LMDB; rejects when a write failed. */
+  async flush(): Promise<void> {
+    await this.#writing;
+  }
+
+  /** Reads what the index has not seen from the data tiles; starts over when it is of another tree. */
+  async catchUp(size: number, tiles: TileReader): Promise<void> {
+    await this.#writing.catch(() => {});
+    this.#writing = Promise.resolve();
+    this.#waiting.clear();
+    this.#size = await this.#usableSize(size, tiles);
+    if (this.#size + tileWidth * 100 < size) {
+      this.#options.logger.info({ entries: size - this.#size }, 'the index of the log is being built from its tiles');
+    }
+    while (this.#size < size) {
+      const tile = Math.floor(this.#size / tileWidth);
+      const leaves = await tiles.leaves(size, tile);
+      const fresh = leaves.slice(this.#size - tile * tileWidth);
+      await this.add(fresh.map((leaf, i) => this.#entryOf(leaf, this.#size + i)));
+    }
+    await this.#writing;
+  }
+
+  async close(): Promise<void> {
+    await this.#writing.catch(() => {});
+    await this.#db.close();
+  }
+
+  #entryOf(leaf: DecodedLeaf, index: number): IndexEntry {
+    const timestamp = Number(leaf.timestampedEntry.timestamp);
+    return { index, timestamp, key: this.#options.keyOf(leaf), leafHash: hashOf(leaf) };
+  }
+
+  async #usableSize(size: number, tiles: TileReader): Promise<number> {
+    const coverage = this.#coverage();
+    if (coverage === undefined && this.#db.getKeysCount({ limit: 1 }) === 0) return 0;
+    if (coverage !== undefined && coverage.size <= size) {
+      if (coverage.size === 0 || sameHash(await tiles.nodes(size)(0, coverage.size - 1), coverage.last)) {
+        return coverage.size;
+      }
+    }
+    const found = coverage === undefined ? 'it is of another log' : `it covers ${coverage.size} other entries`;
+    await this.#startOver(`${found}; the log has ${size}`);
+    return 0;
+  }
+
+  #coverage(): Coverage | undefined {
+    const meta = this.#db.get(metaKey);
+    if (meta?.length !== bytesOf.meta || !sameHash(meta.subarray(0, 32), this.#options.logId)) return undefined;
+    return { size: meta.readUIntBE(32, 6), last: Buffer.from(meta.subarray(38)) };
+  }
+
+  async #startOver(reason: string): Promise<void> {
+    this.#options.logger.warn({ reason }, 'the index of the log is thrown away and built again');
+    await this.#db.close();
+    rmSync(this.#options.directory, { recursive: true, force: true });
+    this.#db = openDatabase(this.#options.directory);
+  }
+
+  #meta({ size, last }: Coverage): Buffer {
+    const bytes = Buffer.alloc(6);
+    bytes.writeUIntBE(size, 0, 6);
+    return Buffer.concat([this.#options.logId, bytes, last]);
+  }
+
+  #get(kind: 'd' | 'h', key: Uint8Array): Buffer | undefined {
+    const full = Buffer.concat([Buffer.from(kind), key]);
+    return this.#waiting.get(nameOf(full)) ?? this.#db.get(full);
+  }
+
+  async #write(rows: readonly Row[]): Promise<void> {
+    try {
+      await this.#db.batch(() => {
+        for (const [key, value] of rows) void this.#db.put(key, value);
+      });
+    } catch (cause) {
+      throw new Error(`the index of the log cannot be written: ${messageOf(cause)}`, { cause });
+    }
+    for (const [key, value] of rows) {
+      const name = nameOf(key);
+      if (this.#waiting.get(name) === value) this.#waiting.delete(name);
+    }
+  }
+}
+
+type Row = readonly [key: Buffer, value: Buffer];
+
+function rowsOf(entry: IndexEntry): Row[] {
+  const value = Buffer.alloc(bytesOf.placed);
+  value.writeUIntBE(entry.index, 0, 5);
+  value.writeUIntBE(entry.timestamp, 5, 6);
+  return [
+    [Buffer.concat([Buffer.from('d'), entry.key]), value],
+    [Buffer.concat([Buffer.from('h'), entry.leafHash]), value.subarray(0, 5)],
+  ];
+}
+
+/** A map key of the bytes: one character a byte. */
+function nameOf(key: Buffer): string {
+  return key.toString('latin1');
+}
+
+function openDatabase(directory: string): RootDatabase<Buffer, Buffer> {
+  return open<Buffer, Buffer>({ path: directory, keyEncoding: 'binary', encoding: 'binary', noSubdir: false });
+}

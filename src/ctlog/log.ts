@@ -1,0 +1,190 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { isLogKey, signDigitallyInPool } from '../ct/digitally-signed.js';
+import { encodeLeafIndex } from '../ct/leaf-index.js';
+import type { CtLog, Readiness, Sct } from '../ct/log.js';
+import { logIdOf, sctSigningInput } from '../ct/sct.js';
+import { AppError } from '../errors.js';
+import { openAcceptance } from './acceptance.js';
+import { type Candidate, dedupeKey } from './candidate.js';
+import { noteKeyId, type SignedTreeHead } from './checkpoint.js';
+import { openDirectoryStorage } from './directory-storage.js';
+import { IndexCache, type Placed } from './index-cache.js';
+import { Issuers } from './issuers.js';
+import { type LogReads, logReads } from './reads.js';
+import type { LogIdentity } from './recovery.js';
+import { Sequencer } from './sequencer.js';
+import type { LogReader, LogStorage } from './storage.js';
+import { openTileReader } from './tile-reader.js';
+import { type LogLogger, Writer } from './writer.js';
+
+export interface EmbeddedLogOptions {
+  /** A directory, which is locked for as long as the log is open, or another storage, which the log closes. */
+  readonly storage: string | LogStorage;
+  /** Directory of the rebuildable index (LMDB). */
+  readonly indexDir: string;
+  /** The log's private key, ECDSA P-256. */
+  readonly key: KeyObject;
+  /** Submission prefix without scheme and trailing slash, e.g. `ca.example.com/ctlog`; fixed for the log's life. */
+  readonly origin: string;
+  /** The chains whose certificates the log takes: DER, issuing CA first, root last. */
+  readonly acceptedIssuers: () => readonly (readonly Uint8Array[])[];
+  /** Milliseconds since the epoch. */
+  readonly clock: () => number;
+  readonly logger: LogLogger;
+  /** Entries that may wait for the next batch; more are refused with OVERLOADED. */
+  readonly maxPending?: number;
+  /** Age at which an idle log's head is signed again; the MMD is 24 hours. */
+  readonly resignIntervalMs?: number;
+  /** Entries that one get-entries gives. */
+  readonly maxEntries?: number;
+  /** How long tiles may wait to be made durable (their stage is durable already). */
+  readonly flushDelayMs?: number;
+  /** Pause before a storage that failed is read again. */
+  readonly reopenDelayMs?: number;
+}
+
+const defaults = {
+  maxPending: 4096,
+  resignIntervalMs: 3_600_000,
+  maxEntries: 256,
+  flushDelayMs: 1000,
+  reopenDelayMs: 1000,
+} as const;
+
+/** Our own log: a CtLog that also takes strangers' submissions and answers readers. */
+export interface EmbeddedLog extends CtLog {
+  readonly publicKey: KeyObject;
+  readonly origin: string;
+  /** Validates and logs a final certificate with its chain (RFC 6962 Section 4.1). */
+  addChain(chain: readonly Uint8Array[], signal?: AbortSignal): Promise<Sct>;
+  /** Validates and logs a precertificate with its chain (RFC 6962 Section 4.2). */
+  addPreChain(chain: readonly Uint8Array[], signal?: AbortSignal): Promise<Sct>;
+  /** DER of the accepted roots. */
+  roots(): readonly Uint8Array[];
+  readonly reads: LogReads;
+  /** The published files: checkpoint, tiles, issuers. */
+  readonly files: LogReader;
+  /** The newest tree head that anybody may see. */
+  treeHead(): SignedTreeHead;
+}
+
+/**
+ * Opens our own log, recovering it first; throws AppError STARTUP when the storage is locked, damaged or another log's.
+ * `submit` trusts its caller: it is for the CA that made the precertificate.
+ */
+export async function openEmbeddedLog(options: EmbeddedLogOptions): Promise<EmbeddedLog> {
+  const identity = identityOf(options);
+  const { storage: given } = options;
+  const storage = typeof given === 'string' ? openDirectoryStorage(given) : given;
+  try {
+    return await start({ ...defaults, ...options, storage }, identity);
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+}
+
+function identityOf({ key, origin }: EmbeddedLogOptions): LogIdentity {
+  if (key.type !== 'private' || key.asymmetricKeyType !== 'ec' || !isLogKey(key)) {
+    const found = `${key.type} ${key.asymmetricKeyType ?? ''} ${key.asymmetricKeyDetails?.namedCurve ?? ''}`.trim();
+    throw new AppError('STARTUP', `the key of the log is a ${found} key; expected an ECDSA P-256 private key`);
+  }
+  if (!/^[^\s+/]+(\/[^\s+/]+)*$/.test(origin)) {
+    const expected = 'expected host and path without scheme, spaces, "+" or trailing slash';
+    throw new AppError('STARTUP', `the origin of the log is "${origin}"; ${expected}`);
+  }
+  const publicKey = createPublicKey(key);
+  const logId = logIdOf(publicKey);
+  return { origin, logId, keyId: noteKeyId(origin, logId), privateKey: key, publicKey };
+}
+
+type Settled = Required<EmbeddedLogOptions> & { readonly storage: LogStorage };
+
+async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedLog> {
+  const { storage, clock, logger } = options;
+  const tiles = openTileReader(storage);
+  const issuers = new Issuers(storage);
+  const acceptance = openAcceptance(options.acceptedIssuers);
+  await issuers.store(options.acceptedIssuers().map((chain) => acceptance.chainOf(chain)));
+  // The sequencer is made from the writer and the index, whose failures it has to hear of.
+  const stop: { hear: () => void } = { hear: () => {} };
+  const writer = await Writer.open({ ...options, identity, onStop: () => stop.hear() });
+  const failed = (error: unknown) => writer.halt('the index of the log failed', error);
+  const keyOf = (leaf: { timestampedEntry: { entry: Candidate['entry'] } }) => dedupeKey(leaf.timestampedEntry.entry);
+  const indexOptions = { directory: options.indexDir, logId: identity.logId, logger, keyOf, failed };
+  const index = await IndexCache.open(indexOptions, writer.published.size, tiles);
+  const sequencer = new Sequencer({ ...options, writer, index, issuers, tiles, clock });
+  stop.hear = () => sequencer.scheduleReopen();
+  if (writer.stopped) sequencer.scheduleReopen();
+
+  async function promise(candidate: Candidate, signal: AbortSignal | undefined): Promise<Sct> {
+    let early: Promise<Sct> | undefined;
+    const placed = sequencer.add(candidate, (at) => {
+      // Signed while the batch is being written; it leaves this function only after the commit.
+      early = signSct(candidate, at, identity);
+      early.catch(() => {});
+    });
+    const at = await abortable(placed, signal);
+    return early ?? signSct(candidate, at, identity);
+  }
+
+  const reads = logReads({ published: () => writer.published, tiles, index, issuers, maxEntries: options.maxEntries });
+  return {
+    name: identity.origin,
+    origin: identity.origin,
+    logId: identity.logId,
+    publicKey: identity.publicKey,
+    submit({ precertificate, chain, tbs, issuerKeyHash }, signal) {
+      const entry = { type: 'precert', issuerKeyHash, tbs } as const;
+      return promise({ entry, precertificate, issuers: acceptance.chainOf(chain) }, signal);
+    },
+    addChain: async (chain, signal) => promise(acceptance.check('x509', chain), signal),
+    addPreChain: async (chain, signal) => promise(acceptance.check('precert', chain), signal),
+    roots: () => acceptance.roots(),
+    reads,
+    files: storage,
+    treeHead: () => writer.published,
+    readiness: (): Readiness => writer.readiness(),
+    close: once(() => closeAll([sequencer, writer, index, storage])),
+  };
+}
+
+async function signSct(candidate: Candidate, { index, timestamp }: Placed, identity: LogIdentity): Promise<Sct> {
+  const extensions = encodeLeafIndex(index);
+  const input = sctSigningInput(candidate.entry, BigInt(timestamp), extensions);
+  const signature = await signDigitallyInPool(input, identity.privateKey);
+  return { logId: identity.logId, timestamp: BigInt(timestamp), extensions, signature };
+}
+
+/** Ends the wait, not the work: the entry may still be logged. */
+async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  let abort = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () =>
+      reject(new AppError('CT_LOG_UNAVAILABLE', 'the log did not answer in time', { retryAfterSeconds: 2 }));
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort, { once: true });
+  });
+  work.catch(() => {});
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** Closes in order, all of them even if one fails, and then throws the first failure. */
+async function closeAll(parts: readonly { close(): Promise<void> }[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const part of parts) await part.close().catch((error: unknown) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
+}
+
+function once(action: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => {
+    done ??= action();
+    return done;
+  };
+}

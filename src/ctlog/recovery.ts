@@ -1,0 +1,157 @@
+import type { KeyObject } from 'node:crypto';
+import { AppError, messageOf } from '../errors.js';
+import { CheckpointError, formatCheckpoint, openCheckpoint, type SignedTreeHead, signTreeHead } from './checkpoint.js';
+import { type Edge, edgeRoot, emptyEdge, extendEdge, loadEdge } from './edge.js';
+import { emptyRoot, sameHash } from './merkle.js';
+import { committedStages, decodeStage, type Stage, stageName } from './stage.js';
+import { checkpointPath, type LogStorage } from './storage.js';
+import { decodeTileLeaf, hashOf } from './tile-leaf.js';
+import { openTileReader } from './tile-reader.js';
+
+/** Who the log is: fixed for its life. */
+export interface LogIdentity {
+  /** Submission prefix without scheme and trailing slash. */
+  readonly origin: string;
+  readonly logId: Uint8Array;
+  /** Key id of the checkpoint's signature line. */
+  readonly keyId: Uint8Array;
+  readonly privateKey: KeyObject;
+  readonly publicKey: KeyObject;
+}
+
+/** The writer's state: the committed tree, which the storage holds exactly like this. */
+export interface LogState {
+  readonly head: SignedTreeHead;
+  /** The committed checkpoint, byte for byte. */
+  readonly checkpoint: Uint8Array;
+  readonly edge: Edge;
+}
+
+/**
+ * Brings a log from whatever a crash or a failed write left behind to its committed tree, and publishes that.
+ *
+ * Committed stages are replayed and made durable; a stage without its commit is removed, durably, before anything else
+ * is written, and no tile of it ever existed. Running it again at any point of itself is safe. Throws AppError STARTUP
+ * when the storage is not this log's, or contradicts itself.
+ */
+export async function recover(storage: LogStorage, identity: LogIdentity, now: number): Promise<LogState> {
+  const committed = await storage.loadCheckpoint();
+  if (committed === undefined) return create(storage, identity, now);
+  const head = open(committed, 'the committed checkpoint', storage, identity);
+  await refuseNewerPublished(storage, identity, head);
+  // What was found may be the visible half of a write whose fsync failed: make it durable before building on it.
+  await storage.replaceCheckpoint(committed, committed);
+  const names = await storage.listStages();
+  const chain = committedStages(await readStages(storage, names), head);
+  const kept = chain.map(stageName);
+  await storage.discardStages(
+    names.filter((name) => !kept.includes(name)),
+    true,
+  );
+  const edge = await replay(storage, chain, head);
+  await storage.publish(committed);
+  await storage.flush([checkpointPath]);
+  await storage.discardStages(kept, true);
+  return { head, checkpoint: committed, edge };
+}
+
+async function replay(storage: LogStorage, chain: readonly Stage[], head: SignedTreeHead): Promise<Edge> {
+  let edge = await loadBase(storage, chain[0], head);
+  const written = new Set<string>();
+  const filled: string[] = [];
+  for (const stage of chain) {
+    const leaves = stage.leaves.map((bytes) => ({ bytes, hash: hashOf(decodeTileLeaf(bytes)) }));
+    const growth = extendEdge(edge, leaves);
+    if (!sameHash(edgeRoot(growth.edge), stage.newRoot)) {
+      throw damaged(storage, `stage ${stageName(stage)} does not lead to the root hash it was signed for`);
+    }
+    for (const { path, parts } of growth.tiles) {
+      await storage.upload(path, Buffer.concat(parts));
+      written.add(path);
+    }
+    filled.push(...growth.filled);
+    edge = growth.edge;
+  }
+  await storage.flush(written);
+  await storage.discardPartials(filled);
+  return edge;
+}
+
+async function loadBase(storage: LogStorage, first: Stage | undefined, head: SignedTreeHead): Promise<Edge> {
+  const base = first === undefined ? head : { size: first.oldSize, root: first.oldRoot };
+  if (base.size === 0) {
+    if (sameHash(base.root, emptyRoot)) return emptyEdge;
+    throw damaged(storage, 'its checkpoint of size 0 does not have the root hash of an empty tree');
+  }
+  try {
+    return await loadEdge(base.size, base.root, openTileReader(storage));
+  } catch (cause) {
+    throw damaged(storage, messageOf(cause), cause);
+  }
+}
+
+async function readStages(storage: LogStorage, names: readonly string[]): Promise<Stage[]> {
+  const stages: Stage[] = [];
+  for (const name of names) {
+    const bytes = await storage.fetchStage(name);
+    try {
+      const stage = decodeStage(bytes);
+      if (stageName(stage) === name) stages.push(stage);
+    } catch {
+      // Torn, so never committed: the caller discards what is not in the committed chain.
+    }
+  }
+  return stages;
+}
+
+async function create(storage: LogStorage, identity: LogIdentity, now: number): Promise<LogState> {
+  const published = await storage.fetch(checkpointPath);
+  if (published !== undefined) {
+    throw damaged(storage, 'it has a published checkpoint but no committed one');
+  }
+  await storage.discardStages(await storage.listStages(), true);
+  const head = signTreeHead({ size: 0, root: emptyRoot, timestamp: now }, identity.privateKey);
+  const checkpoint = formatCheckpoint(head, identity);
+  await storage.replaceCheckpoint(undefined, checkpoint);
+  await storage.publish(checkpoint);
+  await storage.flush([checkpointPath]);
+  return { head, checkpoint, edge: emptyEdge };
+}
+
+/** A published head the writer does not know means that the writer's own record is older than what the world saw. */
+async function refuseNewerPublished(storage: LogStorage, identity: LogIdentity, head: SignedTreeHead): Promise<void> {
+  const bytes = await storage.fetch(checkpointPath);
+  // Publication is not durable by itself: a power failure may leave an empty file, which recovery writes anew.
+  if (bytes === undefined || bytes.length === 0) return;
+  const published = open(bytes, 'the published checkpoint', storage, identity);
+  const forked = published.size === head.size && !sameHash(published.root, head.root);
+  if (published.size <= head.size && published.timestamp <= head.timestamp && !forked) return;
+  throw damaged(
+    storage,
+    `its published checkpoint (size ${published.size}) is newer than the committed one (size ${head.size}), ` +
+      'so an older copy of the log was put back; going on would contradict what clients have seen',
+  );
+}
+
+function open(bytes: Uint8Array, what: string, storage: LogStorage, identity: LogIdentity): SignedTreeHead {
+  try {
+    return openCheckpoint(bytes, { origin: identity.origin, logKey: identity.publicKey });
+  } catch (cause) {
+    if (!(cause instanceof CheckpointError)) throw cause;
+    throw new AppError(
+      'STARTUP',
+      `${what} in ${storage.name} is not one of this log: ${cause.message}. Give the log its own directory, or the key ` +
+        'and the public URL it was made with',
+      { cause },
+    );
+  }
+}
+
+function damaged(storage: LogStorage, what: string, cause?: unknown): AppError {
+  return new AppError(
+    'STARTUP',
+    `the log in ${storage.name} is damaged: ${what}. Nothing new was signed. Restore the newest complete copy of the ` +
+      'directory (a copy older than the last certificate issued would fork the log), or start a new log with a new key',
+    cause === undefined ? {} : { cause },
+  );
+}

@@ -1,0 +1,219 @@
+import { AppError, messageOf } from '../errors.js';
+import { type Candidate, dedupeKey, sequencedLeaf } from './candidate.js';
+import type { IndexCache, IndexEntry, Placed } from './index-cache.js';
+import type { Issuers } from './issuers.js';
+import type { TileReader } from './tile-reader.js';
+import type { LogLogger, Placement, Writer } from './writer.js';
+
+export interface SequencerOptions {
+  readonly writer: Writer;
+  readonly index: IndexCache;
+  readonly issuers: Issuers;
+  readonly tiles: TileReader;
+  readonly logger: LogLogger;
+  /** Milliseconds since the epoch. */
+  readonly clock: () => number;
+  /** Entries that may wait for the batch after the one in commit. */
+  readonly maxPending: number;
+  /** An idle log's head is signed again when it is this old. */
+  readonly resignIntervalMs: number;
+  /** Pause before a stopped writer's storage is read again; doubles up to a minute. */
+  readonly reopenDelayMs: number;
+}
+
+interface Pending {
+  readonly key: Uint8Array;
+  readonly candidate: Candidate;
+  readonly sequenced: (placed: Placed) => void;
+  readonly resolve: (placed: Placed) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Entries of one batch: keeps a stage to a few megabytes and the queue moving. */
+const maxBatch = 1024;
+const maxReopenDelayMs = 60_000;
+
+/**
+ * Group commit: while one batch is being committed the next one gathers, and an idle log commits at once. Also gives a
+ * repeated submission the placement of the first, signs an idle head again, and restarts a stopped writer.
+ */
+export class Sequencer {
+  readonly #options: SequencerOptions;
+  #queue: Pending[] = [];
+  /** Every entry that is pending or in commit, by dedupe key. */
+  readonly #inFlight = new Map<string, Promise<Placed>>();
+  #running: Promise<void> | undefined;
+  #idleTimer: NodeJS.Timeout | undefined;
+  #reopenTimer: NodeJS.Timeout | undefined;
+  #reopenDelayMs: number;
+  #wanted = { resign: false, reopen: false };
+  #closed = false;
+
+  constructor(options: SequencerOptions) {
+    this.#options = options;
+    this.#reopenDelayMs = options.reopenDelayMs;
+    this.#armIdleTimer();
+  }
+
+  /**
+   * Resolves with the entry's place once it is durable, committed and published. `sequenced` is called earlier, when
+   * the place is known but promised to nobody; not at all for a repeated submission.
+   *
+   * Throws AppError OVERLOADED when the queue is full, SHUTTING_DOWN, or CT_LOG_UNAVAILABLE.
+   */
+  async add(candidate: Candidate, sequenced: (placed: Placed) => void): Promise<Placed> {
+    const key = dedupeKey(candidate.entry);
+    const name = Buffer.from(key).toString('latin1');
+    const known = this.#inFlight.get(name) ?? this.#options.index.find(key);
+    if (known !== undefined) return known;
+    this.#requireRoom();
+    const placed = new Promise<Placed>((resolve, reject) => {
+      this.#queue.push({ key, candidate, sequenced, resolve, reject });
+    });
+    this.#inFlight.set(name, placed);
+    this.#start();
+    try {
+      return await placed;
+    } finally {
+      this.#inFlight.delete(name);
+    }
+  }
+
+  /** The writer stopped: read its storage again in a while. */
+  scheduleReopen(): void {
+    if (this.#closed || this.#reopenTimer !== undefined) return;
+    this.#reopenTimer = setTimeout(() => {
+      this.#reopenTimer = undefined;
+      this.#wanted.reopen = true;
+      this.#start();
+    }, this.#reopenDelayMs).unref();
+  }
+
+  /** Takes nothing more, and resolves when what was taken is committed or refused. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#idleTimer);
+    clearTimeout(this.#reopenTimer);
+    await this.#running;
+  }
+
+  #requireRoom(): void {
+    if (this.#closed) throw new AppError('SHUTTING_DOWN', 'the log takes no more entries', { retryAfterSeconds: 5 });
+    const ready = this.#options.writer.readiness();
+    if (!ready.ok) throw new AppError('CT_LOG_UNAVAILABLE', ready.reason, { retryAfterSeconds: 2 });
+    if (this.#queue.length < this.#options.maxPending) return;
+    const detail = `${this.#queue.length} entries are waiting to be logged, as many as this log lets wait`;
+    throw new AppError('OVERLOADED', detail, { retryAfterSeconds: 1 });
+  }
+
+  #start(): void {
+    // After the current turn of the event loop, so that requests which arrived together share a commit.
+    this.#running ??= new Promise<void>((resolve) => setImmediate(resolve))
+      .then(() => this.#run())
+      .finally(() => {
+        this.#running = undefined;
+        if (this.#hasWork()) this.#start();
+      });
+  }
+
+  #hasWork(): boolean {
+    return this.#queue.length > 0 || this.#wanted.resign || this.#wanted.reopen;
+  }
+
+  /** Never rejects: every failure has been given to those who wait for it, or to the log. */
+  async #run(): Promise<void> {
+    while (this.#hasWork()) {
+      const { reopen, resign } = this.#wanted;
+      this.#wanted = { resign: false, reopen: false };
+      if (reopen) await this.#reopen();
+      const batch = this.#queue.splice(0, maxBatch);
+      if (batch.length > 0) await this.#commit(batch);
+      else if (resign) await this.#resign();
+    }
+  }
+
+  async #commit(batch: readonly Pending[]): Promise<void> {
+    try {
+      await this.#storeIssuers(batch);
+      const entries: IndexEntry[] = [];
+      await this.#options.writer.append((placement) =>
+        batch.map((pending, i) => place(pending, i, placement, entries)),
+      );
+      // From here on the entries are promised; a failing index is its own matter (see `failed` in its options).
+      await this.#options.index.add(entries).catch(() => {});
+      batch.forEach((pending, i) => {
+        const entry = entries[i];
+        if (entry !== undefined) pending.resolve({ index: entry.index, timestamp: entry.timestamp });
+      });
+    } catch (error) {
+      for (const pending of batch) pending.reject(error);
+    }
+  }
+
+  async #storeIssuers(batch: readonly Pending[]): Promise<void> {
+    const { issuers, writer } = this.#options;
+    try {
+      await issuers.store(batch.map((pending) => pending.candidate.issuers));
+    } catch (cause) {
+      writer.halt('the log could not store an issuer certificate', cause);
+      throw new AppError('CT_LOG_UNAVAILABLE', 'the log could not store an issuer certificate', {
+        cause,
+        retryAfterSeconds: 2,
+      });
+    }
+  }
+
+  async #resign(): Promise<void> {
+    try {
+      await this.#options.writer.resign();
+    } catch (error) {
+      this.#options.logger.warn({ err: error }, `the tree head could not be signed again: ${messageOf(error)}`);
+    }
+  }
+
+  async #reopen(): Promise<void> {
+    const { writer, index, tiles, logger } = this.#options;
+    if (!writer.stopped) return;
+    try {
+      await writer.reopen();
+      await index.catchUp(writer.published.size, tiles);
+      this.#answerKnown();
+      this.#reopenDelayMs = this.#options.reopenDelayMs;
+      logger.info({ size: writer.published.size }, 'the log has read its storage again and goes on');
+    } catch (error) {
+      this.#reopenDelayMs = Math.min(this.#reopenDelayMs * 2, maxReopenDelayMs);
+      if (!writer.stopped) writer.halt('the index of the log cannot be brought up to date', error);
+      logger.error({ err: error }, `the log stays stopped: ${messageOf(error)}`);
+      this.scheduleReopen();
+    }
+  }
+
+  /** What was queued while the index was incomplete may be in the log already. */
+  #answerKnown(): void {
+    this.#queue = this.#queue.filter((pending) => {
+      const known = this.#options.index.find(pending.key);
+      if (known !== undefined) pending.resolve(known);
+      return known === undefined;
+    });
+  }
+
+  #armIdleTimer(): void {
+    const { resignIntervalMs, writer, clock } = this.#options;
+    const check = () => {
+      const age = clock() - writer.published.timestamp;
+      if (writer.stopped || age < resignIntervalMs) return;
+      this.#wanted.resign = true;
+      this.#start();
+    };
+    this.#idleTimer = setInterval(check, Math.min(resignIntervalMs, 60_000)).unref();
+    check();
+  }
+}
+
+function place(pending: Pending, i: number, { timestamp, firstIndex }: Placement, entries: IndexEntry[]) {
+  const index = firstIndex + i;
+  pending.sequenced({ index, timestamp });
+  const leaf = sequencedLeaf(pending.candidate, index, timestamp);
+  entries.push({ index, timestamp, key: pending.key, leafHash: leaf.hash });
+  return leaf;
+}

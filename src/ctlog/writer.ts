@@ -1,0 +1,206 @@
+import type { Logger } from 'pino';
+import type { Readiness } from '../ct/log.js';
+import { AppError, messageOf } from '../errors.js';
+import { formatCheckpoint, type SignedTreeHead, signTreeHead } from './checkpoint.js';
+import { edgeRoot, extendEdge, type Growth } from './edge.js';
+import { Flusher } from './flusher.js';
+import { type LogIdentity, type LogState, recover } from './recovery.js';
+import { encodeStage, stageName } from './stage.js';
+import type { LogStorage } from './storage.js';
+import type { EncodedLeaf } from './tile-leaf.js';
+
+export type LogLogger = Pick<Logger, 'info' | 'warn' | 'error'>;
+
+export interface WriterOptions {
+  readonly storage: LogStorage;
+  readonly identity: LogIdentity;
+  /** Milliseconds since the epoch. */
+  readonly clock: () => number;
+  readonly logger: LogLogger;
+  readonly flushDelayMs: number;
+  /** Called with the reason when the writer stops. */
+  readonly onStop: () => void;
+}
+
+/** Where a batch was put. */
+export interface Placement {
+  /** Milliseconds since the epoch: of the tree head and of each entry. */
+  readonly timestamp: number;
+  readonly firstIndex: number;
+}
+
+/** Tree heads may run this far ahead of the clock, so that commits faster than its millisecond stay distinct. */
+const aheadMs = 20;
+/** The longest wait for a clock that is a little behind. */
+const patienceMs = 100;
+
+/**
+ * The log's one writer: turns a batch of leaves into a committed, published tree head, in the order DESIGN.md promises.
+ *
+ * Any failure stops it, because after a failed step it cannot know what the storage holds; `reopen` reloads that and
+ * starts it again. Not reentrant: one `append`, `resign` or `reopen` at a time.
+ */
+export class Writer {
+  readonly #options: WriterOptions;
+  #flusher: Flusher;
+  #state: LogState;
+  #published: SignedTreeHead;
+  #stopped: string | undefined;
+
+  private constructor(options: WriterOptions, state: LogState) {
+    this.#options = options;
+    this.#state = state;
+    this.#published = state.head;
+    this.#flusher = this.#newFlusher();
+  }
+
+  /** Recovers the log in `options.storage`; throws AppError STARTUP as `recover` does. */
+  static async open(options: WriterOptions): Promise<Writer> {
+    return new Writer(options, await recover(options.storage, options.identity, options.clock()));
+  }
+
+  /** The newest tree head that anybody may see. */
+  get published(): SignedTreeHead {
+    return this.#published;
+  }
+
+  get stopped(): boolean {
+    return this.#stopped !== undefined;
+  }
+
+  /** Whether an `append` now would be tried. */
+  readiness(): Readiness {
+    if (this.#stopped !== undefined) return { ok: false, reason: this.#stopped };
+    const behind = this.#state.head.timestamp - this.#options.clock();
+    return behind > patienceMs ? { ok: false, reason: clockBehind(behind) } : { ok: true };
+  }
+
+  /**
+   * Sequences and commits one batch. `build` gets its placement and makes the leaves from it. Resolves when the entries
+   * are durable, committed and published; throws AppError CT_LOG_UNAVAILABLE otherwise, and then each entry may or may
+   * not have been committed.
+   */
+  async append(build: (placement: Placement) => readonly EncodedLeaf[]): Promise<Placement> {
+    this.#requireRunning();
+    const timestamp = await this.#nextTimestamp();
+    const placement = { timestamp, firstIndex: this.#state.head.size };
+    const leaves = build(placement);
+    await this.#orStop('commit a batch', () => this.#commit(leaves, timestamp));
+    return placement;
+  }
+
+  /** Signs and publishes the same tree under a new timestamp, so that an idle log's head is never older than its MMD. */
+  async resign(): Promise<void> {
+    this.#requireRunning();
+    const timestamp = await this.#nextTimestamp();
+    await this.#orStop('sign the tree head again', async () => {
+      const { checkpoint: old, edge } = this.#state;
+      const { head, checkpoint } = this.#sign(edge.peaks.size, edgeRoot(edge), timestamp);
+      await this.#options.storage.replaceCheckpoint(old, checkpoint);
+      this.#state = { head, checkpoint, edge };
+      await this.#publish();
+    });
+  }
+
+  /** After a stop: reloads the state from the storage. Throws what `recover` throws, and stays stopped. */
+  async reopen(): Promise<void> {
+    await this.#flusher.abandon();
+    const { storage, identity, clock } = this.#options;
+    this.#state = await recover(storage, identity, clock());
+    this.#published = this.#state.head;
+    this.#flusher = this.#newFlusher();
+    this.#stopped = undefined;
+  }
+
+  /** Stops the writer for a failure outside it, for example of the index. */
+  halt(reason: string, error: unknown): void {
+    this.#stop(reason, error);
+  }
+
+  /** Makes everything durable; a stopped writer leaves that to the next recovery. */
+  async close(): Promise<void> {
+    if (this.#stopped === undefined) await this.#flusher.drain();
+    else await this.#flusher.abandon();
+  }
+
+  async #commit(leaves: readonly EncodedLeaf[], timestamp: number): Promise<void> {
+    const { storage } = this.#options;
+    const { head: oldHead, checkpoint: old, edge } = this.#state;
+    const growth = extendEdge(edge, leaves);
+    const { head, checkpoint } = this.#sign(growth.edge.peaks.size, edgeRoot(growth.edge), timestamp);
+    const tree = { oldSize: oldHead.size, oldRoot: oldHead.root, newSize: head.size, newRoot: head.root };
+    const name = stageName(tree);
+    await storage.stage(name, encodeStage({ ...tree, checkpoint, leaves: leaves.map((leaf) => leaf.bytes) }));
+    await storage.replaceCheckpoint(old, checkpoint);
+    this.#state = { head, checkpoint, edge: growth.edge };
+    await this.#writeTiles(growth);
+    await this.#publish();
+    const paths = growth.tiles.map((tile) => tile.path);
+    await this.#flusher.add({ stage: name, paths, filled: growth.filled });
+  }
+
+  async #writeTiles(growth: Growth): Promise<void> {
+    const { storage } = this.#options;
+    await Promise.all(growth.tiles.map(({ path, parts }) => storage.upload(path, Buffer.concat(parts))));
+  }
+
+  async #publish(): Promise<void> {
+    await this.#options.storage.publish(this.#state.checkpoint);
+    this.#published = this.#state.head;
+  }
+
+  #sign(size: number, root: Uint8Array, timestamp: number): { head: SignedTreeHead; checkpoint: Uint8Array } {
+    const head = signTreeHead({ size, root, timestamp }, this.#options.identity.privateKey);
+    return { head, checkpoint: formatCheckpoint(head, this.#options.identity) };
+  }
+
+  /** Later than the last head (RFC 6962 Section 3.5); throws when the clock is too far behind it. */
+  async #nextTimestamp(): Promise<number> {
+    const { clock } = this.#options;
+    const least = this.#state.head.timestamp + 1;
+    const behind = least - clock();
+    if (behind > aheadMs && behind <= patienceMs) await new Promise((done) => setTimeout(done, behind - aheadMs));
+    const now = clock();
+    if (least - now <= aheadMs) return Math.max(least, now);
+    throw unavailable(clockBehind(least - now), undefined);
+  }
+
+  #requireRunning(): void {
+    if (this.#stopped !== undefined) throw unavailable(this.#stopped, undefined);
+  }
+
+  async #orStop(doing: string, step: () => Promise<void>): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      this.#stop(`the log could not ${doing}`, error);
+      throw unavailable(this.#stopped ?? '', error);
+    }
+  }
+
+  #stop(reason: string, error: unknown): void {
+    if (this.#stopped !== undefined) return;
+    this.#stopped = `${reason}; it has stopped until its storage has been read again`;
+    this.#options.logger.error({ err: error, log: this.#options.identity.origin }, `${reason}: ${messageOf(error)}`);
+    this.#options.onStop();
+  }
+
+  #newFlusher(): Flusher {
+    return new Flusher({
+      storage: this.#options.storage,
+      delayMs: this.#options.flushDelayMs,
+      failed: (error) => this.#stop('the log could not make its tiles durable', error),
+    });
+  }
+}
+
+function clockBehind(ms: number): string {
+  return `the clock is ${ms} ms behind the last tree head; the log waits until it has caught up`;
+}
+
+function unavailable(reason: string, cause: unknown): AppError {
+  return new AppError('CT_LOG_UNAVAILABLE', reason, {
+    retryAfterSeconds: 2,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
