@@ -94,7 +94,10 @@ function unary<Request>(deps: CaServiceDeps, answer: Answer<Request>): handleUna
 
 function callLimit(call: ServerUnaryCall<unknown, object>, requestTimeoutMs: number) {
   const controller = new AbortController();
-  const stop = (why: string) => () => controller.abort(new AppError('DEADLINE_EXCEEDED', why));
+  const stop = (why: string) => () => {
+    clearTimeout(timer);
+    controller.abort(new AppError('DEADLINE_EXCEEDED', why));
+  };
   const timer = setTimeout(stop(`the limit here is ${requestTimeoutMs} ms`), requestTimeoutMs);
   // grpc-js cancels the call when the client goes away and when the deadline passes, but only on a later turn.
   call.once('cancelled', stop('the client gave up, or its deadline passed'));

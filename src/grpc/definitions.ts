@@ -1,56 +1,4 @@
-import type { ServiceDefinition } from '@grpc/grpc-js';
-import { fromJSON, type Options, type PackageDefinition } from '@grpc/proto-loader';
-
-/**
- * The protocol buffers that we speak, in protobufjs's JSON form, so that no .proto file has to travel beside the
- * compiled code. Field names are the protos' own (snake_case), because reflection shows them to grpcurl.
- */
-
-type Fields = Readonly<Record<string, readonly [id: number, type: string]>>;
-type Oneofs = Readonly<Record<string, readonly string[]>>;
-
-/** A message from a table of fields; a type that starts with `repeated ` is a list. */
-function message(table: Fields, oneofGroups: Oneofs = {}) {
-  const fields = Object.entries(table).map(([name, [id, type]]) => {
-    const repeated = type.startsWith('repeated ');
-    return [name, repeated ? { rule: 'repeated', type: type.slice('repeated '.length), id } : { type, id }];
-  });
-  const oneofs = Object.entries(oneofGroups).map(([name, members]) => [name, { oneof: [...members] }]);
-  return { fields: Object.fromEntries(fields), oneofs: Object.fromEntries(oneofs) };
-}
-
-function service(methods: object) {
-  return { methods };
-}
-
-/** A root that holds `content` in the namespace `packageName`. */
-function inPackage(packageName: string, content: object) {
-  return packageName
-    .split('.')
-    .reverse()
-    .reduce((nested, name) => ({ [name]: { nested } }), content as Record<string, object>);
-}
-
-/** Bytes come as Buffer, enums as numbers, absent fields as proto3's default (null for a message). */
-const decoding: Options = { longs: String, defaults: true, arrays: true, objects: true };
-
-function load(packageName: string, content: object): PackageDefinition {
-  return fromJSON({ nested: inPackage(packageName, content) }, decoding);
-}
-
-function serviceOf(loaded: PackageDefinition, name: string): ServiceDefinition {
-  return loaded[name] as unknown as ServiceDefinition;
-}
-
-function messageOf(loaded: PackageDefinition, name: string): Codec {
-  return loaded[name] as unknown as Codec;
-}
-
-/** Turns a message into its wire form and back; `deserialize` throws on bytes that are no such message. */
-export interface Codec {
-  serialize(value: object): Buffer;
-  deserialize(bytes: Buffer): object;
-}
+import { load, mapEntry, message, messageOf, service, serviceOf } from './proto.js';
 
 const fulcio = load('dev.sigstore.fulcio.v2', {
   CA: service({
@@ -115,7 +63,10 @@ const health = load('grpc.health.v1', {
     nested: { ServingStatus: { values: { UNKNOWN: 0, SERVING: 1, NOT_SERVING: 2, SERVICE_UNKNOWN: 3 } } },
   },
   HealthListRequest: message({}),
-  HealthListResponse: { fields: { statuses: { keyType: 'string', type: 'HealthCheckResponse', id: 1 } } },
+  HealthListResponse: {
+    ...message({ statuses: [1, 'repeated StatusesEntry'] }),
+    nested: { StatusesEntry: mapEntry('HealthCheckResponse') },
+  },
 });
 
 /** https://github.com/grpc/grpc/blob/master/doc/server-reflection.md; the two versions differ in the package only. */
@@ -175,21 +126,18 @@ const reflectionMessages = {
 const reflectionV1 = load('grpc.reflection.v1', reflectionMessages);
 const reflectionV1Alpha = load('grpc.reflection.v1alpha', reflectionMessages);
 
-/** https://github.com/googleapis/googleapis/tree/master/google/rpc, status.proto and error_details.proto; Any inlined. */
+/** https://github.com/googleapis/googleapis/tree/master/google/rpc, status.proto with its Any inlined. */
 const rpc = load('google.rpc', {
   Status: message({ code: [1, 'int32'], message: [2, 'string'], details: [3, 'repeated Any'] }),
   Any: message({ type_url: [1, 'string'], value: [2, 'bytes'] }),
+});
+/** error_details.proto of the same; described to clients, who find it in the details of a status. */
+const errorDetails = load('google.rpc', {
   ErrorInfo: {
-    fields: {
-      reason: { type: 'string', id: 1 },
-      domain: { type: 'string', id: 2 },
-      metadata: { keyType: 'string', type: 'string', id: 3 },
-    },
+    ...message({ reason: [1, 'string'], domain: [2, 'string'], metadata: [3, 'repeated MetadataEntry'] }),
+    nested: { MetadataEntry: mapEntry('string') },
   },
 });
-
-/** Of google/protobuf/descriptor.proto's FileDescriptorProto only the name; decoding skips the rest. */
-const descriptor = load('google.protobuf', { FileDescriptorProto: message({ name: [1, 'string'] }) });
 
 export const caServiceName = 'dev.sigstore.fulcio.v2.CA';
 export const healthServiceName = 'grpc.health.v1.Health';
@@ -205,8 +153,7 @@ export const reflectionServices = [
   serviceOf(reflectionV1Alpha, 'grpc.reflection.v1alpha.ServerReflection'),
 ] as const;
 export const rpcStatus = messageOf(rpc, 'google.rpc.Status');
-export const rpcErrorInfo = messageOf(rpc, 'google.rpc.ErrorInfo');
-export const fileDescriptorName = messageOf(descriptor, 'google.protobuf.FileDescriptorProto');
+export const rpcErrorInfo = messageOf(errorDetails, 'google.rpc.ErrorInfo');
 
 /** Everything reflection describes. */
-export const describedPackages: readonly PackageDefinition[] = [fulcio, health, reflectionV1, reflectionV1Alpha];
+export const describedPackages = [fulcio, health, reflectionV1, reflectionV1Alpha, errorDetails] as const;

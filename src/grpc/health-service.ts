@@ -49,8 +49,8 @@ export function createHealth(isReady: () => boolean, watchIntervalMs: number): H
     callback(statusOf(error, requestIdOfCall(call.metadata)));
   };
   const list: handleUnaryCall<object, object> = (_call, callback) => {
-    const answer = { status: statusNow() };
-    callback(null, { statuses: Object.fromEntries(services.map((service) => [service, answer])) });
+    const answer: HealthAnswer = { status: statusNow() };
+    callback(null, { statuses: services.map((service) => ({ key: service, value: answer })) });
   };
   const watch: handleServerStreamingCall<HealthRequest, HealthAnswer> = (call) => {
     watchers.add(call);

@@ -1,6 +1,6 @@
 import { type handleBidiStreamingCall, status, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
-import { fileDescriptorName } from './definitions.js';
+import { describe } from './descriptors.js';
 
 /** grpc.reflection.v1.ServerReflectionRequest; of the oneof at most one member is set. */
 export interface ReflectionRequest {
@@ -35,7 +35,7 @@ export function reflectionHandlers(packages: readonly PackageDefinition[]): Unty
  * error_response, as the protocol has it.
  */
 export function createReflection(packages: readonly PackageDefinition[]): (request: ReflectionRequest) => object {
-  const { services, fileOfSymbol, fileOfName } = indexOf(packages);
+  const { services, fileOfSymbol, fileOfName } = describe(packages);
   const file = (found: Buffer | undefined, what: string): object =>
     found === undefined ? notFound(what) : { file_descriptor_response: { file_descriptor_proto: [found] } };
   const answers: { readonly [Q in Question]-?: (asked: NonNullable<ReflectionRequest[Q]>) => object } = {
@@ -55,28 +55,6 @@ export function createReflection(packages: readonly PackageDefinition[]): (reque
     }
     return errorResponse(status.INVALID_ARGUMENT, 'the request asks nothing that is known here');
   };
-}
-
-function indexOf(packages: readonly PackageDefinition[]) {
-  const services: string[] = [];
-  const fileOfSymbol = new Map<string, Buffer>();
-  const fileOfName = new Map<string, Buffer>();
-  for (const [symbol, definition] of packages.flatMap((loaded) => Object.entries(loaded))) {
-    const file = filesOf(definition)[0];
-    if (file === undefined) continue;
-    fileOfSymbol.set(symbol, file);
-    fileOfName.set((fileDescriptorName.deserialize(file) as { name: string }).name, file);
-    if (!('fileDescriptorProtos' in definition)) services.push(symbol);
-  }
-  return { services, fileOfSymbol, fileOfName };
-}
-
-/** proto-loader puts the file descriptors (one here: a file for each package) on messages, and services have methods. */
-function filesOf(definition: PackageDefinition[string]): readonly Buffer[] {
-  if ('fileDescriptorProtos' in definition)
-    return (definition as { fileDescriptorProtos: Buffer[] }).fileDescriptorProtos;
-  const [method] = Object.values(definition);
-  return method?.requestType.fileDescriptorProtos ?? [];
 }
 
 /** A symbol, or the message or service that it is a part of (a field, a nested type, a method). */

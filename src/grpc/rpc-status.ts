@@ -28,7 +28,11 @@ const messageLimit = 2048;
  */
 export function statusOf(error: AppError, requestId: string, code: number = error.grpcCode): StatusObject {
   const message = trailerText(error.publicMessage);
-  const info = rpcErrorInfo.serialize({ reason: error.code, domain: errorDomain, metadata: { requestId } });
+  const info = rpcErrorInfo.serialize({
+    reason: error.code,
+    domain: errorDomain,
+    metadata: [{ key: 'requestId', value: requestId }],
+  });
   const details = rpcStatus.serialize({
     code,
     message,

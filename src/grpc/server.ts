@@ -1,19 +1,12 @@
 import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import {
-  logVerbosity,
-  Server,
-  ServerCredentials,
-  type ServiceDefinition,
-  setLogVerbosity,
-  type UntypedServiceImplementation,
-} from '@grpc/grpc-js';
+import { logVerbosity, Server, ServerCredentials, type ServiceDefinition, setLogVerbosity } from '@grpc/grpc-js';
 import type { TlsMaterial } from '../http/tls.js';
+import { listen } from '../listen.js';
 import type { Metrics } from '../metrics.js';
-import { listen } from '../server/listen.js';
 import { type CaServiceDeps, caHandlers } from './ca-service.js';
 import { caService, describedPackages, healthService, reflectionServices } from './definitions.js';
-import { createHealth } from './health-service.js';
+import { createHealth, type Health } from './health-service.js';
 import { createInterceptor } from './interceptor.js';
 import { reflectionHandlers } from './reflection-service.js';
 
@@ -52,19 +45,7 @@ export function createGrpcServer(deps: GrpcDeps): GrpcServer {
   // grpc-js writes header values that it cannot take, tokens included, to standard error.
   setLogVerbosity(logVerbosity.NONE);
   const health = createHealth(() => deps.readiness().every(({ ok }) => ok), deps.healthWatchIntervalMs ?? 1000);
-  const server = new Server({
-    interceptors: [createInterceptor(deps)],
-    'grpc.max_receive_message_length': messageLimit,
-    'grpc.max_concurrent_streams': 100,
-    'grpc.max_connection_idle_ms': deps.idleConnectionTimeoutMs ?? 30_000,
-    'grpc.keepalive_time_ms': 60_000,
-    'grpc.enable_channelz': 0,
-  });
-  server.addService(withRawRequest(caService, 'CreateSigningCertificate'), caHandlers(deps));
-  server.addService(healthService, health.handlers);
-  const reflection: UntypedServiceImplementation = reflectionHandlers(describedPackages);
-  for (const service of reflectionServices) server.addService(service, reflection);
-
+  const server = createServices(deps, health);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const listeners: NetServer[] = [];
   const sockets = new Set<Socket>();
@@ -99,6 +80,22 @@ export function createGrpcServer(deps: GrpcDeps): GrpcServer {
       await Promise.all(closed);
     },
   };
+}
+
+function createServices(deps: GrpcDeps, health: Health): Server {
+  const server = new Server({
+    interceptors: [createInterceptor(deps)],
+    'grpc.max_receive_message_length': messageLimit,
+    'grpc.max_concurrent_streams': 100,
+    'grpc.max_connection_idle_ms': deps.idleConnectionTimeoutMs ?? 30_000,
+    'grpc.keepalive_time_ms': 60_000,
+    'grpc.enable_channelz': 0,
+  });
+  server.addService(withRawRequest(caService, 'CreateSigningCertificate'), caHandlers(deps));
+  server.addService(healthService, health.handlers);
+  const reflection = reflectionHandlers(describedPackages);
+  for (const service of reflectionServices) server.addService(service, reflection);
+  return server;
 }
 
 function createListener(tls: TlsMaterial | undefined, accept: (socket: Socket) => void): NetServer {

@@ -10,7 +10,7 @@ export const sharedAlpn = ['h2', 'http/1.1'];
 
 /** A port on which HTTP/1 and gRPC are both served. */
 export interface SharedPort {
-  /** Drops the connections that have not said yet what they speak, so that the server can close. */
+  /** Drops the connections that have not said yet what they speak and leaves new ones to HTTP, so that it can close. */
   close(): void;
 }
 
@@ -26,10 +26,9 @@ export function shareWithGrpc(
 ): SharedPort {
   // With TLS, 'connection' is the bytes before the handshake; the application's begin at 'secureConnection'.
   const event = server instanceof TlsHttpServer ? 'secureConnection' : 'connection';
-  const acceptHttp1 = server.listeners(event);
+  const acceptHttp1 = server.listeners(event) as Listener[];
   const undecided = new Set<Socket>();
-  server.removeAllListeners(event);
-  server.on(event, (socket: Socket) => {
+  const share = (socket: Socket): void => {
     undecided.add(socket);
     sniff(socket, timeoutMs, (verdict) => {
       undecided.delete(socket);
@@ -38,14 +37,21 @@ export function shareWithGrpc(
       for (const accept of acceptHttp1) accept.call(server, socket);
       socket.resume();
     });
-  });
+  };
+  const setListeners = (listeners: readonly Listener[]): void => {
+    server.removeAllListeners(event);
+    for (const listener of listeners) server.on(event, listener);
+  };
+  setListeners([share]);
   return {
     close() {
+      setListeners(acceptHttp1);
       for (const socket of undecided) socket.destroy();
     },
   };
 }
 
+type Listener = (socket: Socket) => void;
 type Verdict = 'http1' | 'http2' | 'gone';
 
 /** Reads just enough to tell, puts what it read back, and leaves the socket paused and without listeners of its own. */

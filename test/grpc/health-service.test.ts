@@ -39,7 +39,8 @@ test('List names every service', async () => {
 
   const { answer } = await call(connect(port), listMethod, {});
 
-  expect(answer).toEqual({ statuses: Object.fromEntries(services.map((name) => [name, { status: notServing }])) });
+  // As on the wire: a map is a list of entries.
+  expect(answer).toEqual({ statuses: services.map((key) => ({ key, value: { status: notServing } })) });
 });
 
 describe('Watch', () => {

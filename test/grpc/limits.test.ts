@@ -27,14 +27,13 @@ describe('time', () => {
   test('a deadline that passes ends the call and the work', async () => {
     const { issue, reason } = patientIssue();
     const { port, handled } = await serve({ issue });
-    const client = connect(port);
-    await call(client, createMethod, {}, { raw: Buffer.from([0xff]) });
 
-    const outcome = await call(client, createMethod, keyRequest, { deadline: Date.now() + 50 });
+    const outcome = await call(connect(port), createMethod, keyRequest, { deadline: Date.now() + 200 });
 
     expect(outcome.code).toBe(status.DEADLINE_EXCEEDED);
     expect(await reason).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
-    expect(await handled()).toContain(`DeadlineExceeded ${create} 1`);
+    // The client gives up at the same moment; whichever comes first counts.
+    expect(await handled()).toEqual([expect.stringMatching(/^(DeadlineExceeded|Canceled) /)]);
   });
 
   test('a deadline that has passed on arrival issues nothing and is answered with details', async () => {

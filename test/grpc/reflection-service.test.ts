@@ -1,5 +1,6 @@
 import { Metadata } from '@grpc/grpc-js';
-import { describedPackages, fileDescriptorName, reflectionServices } from '../../src/grpc/definitions.js';
+import descriptor from 'protobufjs/ext/descriptor/index.js';
+import { describedPackages, reflectionServices } from '../../src/grpc/definitions.js';
 import { createReflection, type ReflectionRequest } from '../../src/grpc/reflection-service.js';
 import { closeAll, connect, methodOf, serve } from './support.js';
 
@@ -29,11 +30,7 @@ describe('reflection', () => {
     { name: 'an enum', request: { file_containing_symbol: 'dev.sigstore.fulcio.v2.PublicKeyAlgorithm' } },
     { name: 'the file’s name', request: { file_by_filename: 'dev_sigstore_fulcio_v2.proto' } },
   ])('finds the file by $name', ({ request }) => {
-    const { file_descriptor_response: found } = ask(request) as Record<string, { file_descriptor_proto: Buffer[] }>;
-
-    expect(found?.file_descriptor_proto.map((file) => fileDescriptorName.deserialize(file))).toEqual([
-      { name: 'dev_sigstore_fulcio_v2.proto' },
-    ]);
+    expect(filesIn(ask(request)).map(({ name }) => name)).toEqual(['dev_sigstore_fulcio_v2.proto']);
   });
 
   test.each([
@@ -53,6 +50,50 @@ describe('reflection', () => {
       all_extension_numbers_response: { base_type_name: type, extension_number: [] },
     });
   });
+});
+
+test('reflection describes names, numbers, JSON names, oneofs, enums, maps and streams', () => {
+  const fileOf = (symbol: string) => filesIn(ask({ file_containing_symbol: symbol }))[0];
+
+  expect(fileOf('dev.sigstore.fulcio.v2.CA')).toMatchObject({
+    syntax: 'proto3',
+    messageType: expect.arrayContaining([
+      {
+        name: 'CreateSigningCertificateRequest',
+        field: [
+          expect.objectContaining({ name: 'credentials', number: 1, jsonName: 'credentials', type: 'TYPE_MESSAGE' }),
+          expect.objectContaining({
+            name: 'public_key_request',
+            number: 2,
+            jsonName: 'publicKeyRequest',
+            oneofIndex: 0,
+          }),
+          expect.objectContaining({
+            name: 'certificate_signing_request',
+            number: 3,
+            type: 'TYPE_BYTES',
+            oneofIndex: 0,
+          }),
+        ],
+        oneofDecl: [{ name: 'key' }],
+      },
+    ]),
+    enumType: [{ name: 'PublicKeyAlgorithm', value: expect.arrayContaining([{ name: 'ECDSA', number: 2 }]) }],
+  });
+  expect(fileOf('google.rpc.ErrorInfo')?.messageType[0]?.nestedType).toEqual([
+    expect.objectContaining({ name: 'MetadataEntry', options: { mapEntry: true } }),
+  ]);
+  expect(fileOf('grpc.health.v1.Health')?.service?.[0]?.method).toContainEqual(
+    expect.objectContaining({ name: 'Watch', serverStreaming: true }),
+  );
+});
+
+test('reflection does not put fields outside a oneof into one', () => {
+  const [file] = filesIn(ask({ file_containing_symbol: 'dev.sigstore.fulcio.v2.OIDCIssuer' }));
+  const message = file?.messageType.find(({ name }) => name === 'OIDCIssuer');
+
+  const inOneof = message?.field?.filter(({ oneofIndex }) => oneofIndex !== undefined).map(({ name }) => name);
+  expect(inOneof).toEqual(['issuer_url', 'wildcard_issuer_url']);
 });
 
 test.each(['v1', 'v1alpha'])('reflection %s answers one question after the other on one stream', async (version) => {
@@ -75,3 +116,20 @@ test.each(['v1', 'v1alpha'])('reflection %s answers one question after the other
     error_response: { error_code: 5 },
   });
 });
+
+interface FileJson {
+  readonly name: string;
+  readonly messageType: readonly {
+    readonly name: string;
+    readonly field?: readonly { readonly name: string; readonly oneofIndex?: number }[];
+    readonly nestedType?: readonly object[];
+  }[];
+  readonly service?: readonly { readonly method: readonly object[] }[];
+}
+
+/** The files of an answer, decoded with the whole of descriptor.proto, which protobufjs brings along. */
+function filesIn(found: Record<string, unknown>): FileJson[] {
+  const response = found.file_descriptor_response as { file_descriptor_proto: Buffer[] } | undefined;
+  const files = response?.file_descriptor_proto ?? [];
+  return files.map((file) => descriptor.FileDescriptorProto.decode(file).toJSON() as unknown as FileJson);
+}

@@ -178,7 +178,9 @@ function detailsOf(trailers: Metadata): Outcome['details'] {
   };
   const [any] = status.details;
   if (any?.type_url !== 'type.googleapis.com/google.rpc.ErrorInfo') throw new Error('the detail is no ErrorInfo');
-  return { code: status.code, message: status.message, info: rpcErrorInfo.deserialize(any.value) };
+  const { metadata, ...info } = rpcErrorInfo.deserialize(any.value) as { metadata: { key: string; value: string }[] };
+  const entries = Object.fromEntries(metadata.map(({ key, value }) => [key, value]));
+  return { code: status.code, message: status.message, info: { ...info, metadata: entries } };
 }
 
 export const createMethod = methodOf(caService, 'CreateSigningCertificate');
@@ -195,6 +197,7 @@ async function selfSigned(): Promise<{ cert: string; key: string }> {
   const { subtle } = webcrypto;
   const keys = await subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
   const certificate = new Certificate({ version: 2 });
+  certificate.serialNumber.valueBlock.valueDec = 1;
   certificate.notBefore.value = new Date(Date.now() - 60_000);
   certificate.notAfter.value = new Date(Date.now() + 3_600_000);
   await certificate.subjectPublicKeyInfo.importKey(keys.publicKey);
