@@ -2,8 +2,9 @@ import type { KeyObject } from 'node:crypto';
 import { AppError } from '../errors.js';
 import { DiscoveryError, type IssuerKeys } from './discovery.js';
 import { FetchError } from './fetcher.js';
+import { checkAlgorithm, keyUnknown, selectKeys } from './key-selection.js';
 import { quote } from './quote.js';
-import { fitsAlgorithm, type SignatureAlgorithm } from './signature.js';
+import type { SignatureAlgorithm } from './signature.js';
 
 /** What an operator wants to know about an issuer's keys; for readiness, metrics and `check config`. */
 export interface KeyStatus {
@@ -71,88 +72,122 @@ interface Failure {
 /**
  * The keys of one issuer, fetched when first needed and kept with time limits (`KeyTimes`). One fetch at a time however
  * many requests wait for it; a failure is remembered for `retryMs`; keys outlive an issuer that is down by `graceMs`.
- * Uses no timers, so it needs no closing.
+ * Uses no timers of its own, so it needs no closing.
  */
 export function createKeyCache(deps: KeyCacheDeps): KeySource {
-  const { clock, times } = deps;
-  let current: (IssuerKeys & { readonly fetchedAtMs: number }) | undefined;
-  let failure: Failure | undefined;
-  let fetching: Promise<void> | undefined;
-  let askedForUnknownAtMs = Number.NEGATIVE_INFINITY;
+  return new KeyCache(deps);
+}
 
-  /** Never rejects; leaves `current` or `failure` behind. */
-  function refresh(): Promise<void> {
-    fetching ??= attempt().finally(() => {
-      fetching = undefined;
+class KeyCache implements KeySource {
+  readonly #deps: KeyCacheDeps;
+  #current: (IssuerKeys & { readonly fetchedAtMs: number }) | undefined;
+  #failure: Failure | undefined;
+  #fetching: Promise<void> | undefined;
+  #fetchingSinceMs = 0;
+  #askedForUnknownAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(deps: KeyCacheDeps) {
+    this.#deps = deps;
+  }
+
+  async find(algorithm: SignatureAlgorithm, keyId: string | undefined): Promise<readonly KeyObject[]> {
+    const known = await this.#load();
+    checkAlgorithm(algorithm, known, this.#deps.issuer);
+    const found = selectKeys(known, algorithm, keyId);
+    if (found.length > 0) return found;
+    const renewed = await this.#loadForUnknownKey();
+    const again = renewed === undefined ? [] : selectKeys(renewed, algorithm, keyId);
+    if (again.length > 0) return again;
+    throw keyUnknown(renewed ?? known, algorithm, keyId, this.#deps.issuer);
+  }
+
+  async warmUp(): Promise<void> {
+    if (this.#ageMs() >= this.#deps.times.freshMs) await this.#refresh();
+  }
+
+  status(): KeyStatus {
+    return {
+      issuer: this.#deps.issuer,
+      state: this.#state(),
+      keyCount: this.#current?.keys.length ?? 0,
+      fetchedAtMs: this.#current?.fetchedAtMs,
+      failure: this.#failure?.error.detail,
+    };
+  }
+
+  #state(): KeyStatus['state'] {
+    const { freshMs, graceMs } = this.#deps.times;
+    if (this.#ageMs() < freshMs) return 'fresh';
+    if (this.#ageMs() < freshMs + graceMs) return 'stale';
+    return this.#failure === undefined ? 'unknown' : 'failed';
+  }
+
+  /** Infinite when there are no keys. */
+  #ageMs(): number {
+    return this.#current === undefined ? Number.POSITIVE_INFINITY : this.#deps.clock() - this.#current.fetchedAtMs;
+  }
+
+  #restingAfterFailure(): boolean {
+    return this.#failure !== undefined && this.#deps.clock() - this.#failure.atMs < this.#deps.times.retryMs;
+  }
+
+  async #load(): Promise<IssuerKeys> {
+    const { issuer, times } = this.#deps;
+    const ageMs = this.#ageMs();
+    if (this.#current !== undefined && ageMs < times.freshMs) {
+      if (ageMs >= times.refreshAheadMs && !this.#restingAfterFailure()) void this.#refresh();
+      return this.#current;
+    }
+    const usableMs = times.freshMs + times.graceMs;
+    if (!this.#restingAfterFailure()) {
+      await (ageMs < usableMs ? this.#refreshBriefly() : this.#refresh());
+    }
+    if (this.#current !== undefined && this.#ageMs() < usableMs) return this.#current;
+    throw this.#failure?.error ?? unavailable(issuer, 'its keys could not be fetched', times.retryMs);
+  }
+
+  /** Counted from the start of the fetch: of an issuer that hangs, only the first requests notice. */
+  #refreshBriefly(): Promise<void> {
+    const refreshed = this.#refresh();
+    const waitedMs = this.#deps.clock() - this.#fetchingSinceMs;
+    return atMost(refreshed, Math.max(0, this.#deps.times.staleWaitMs - waitedMs));
+  }
+
+  /** Undefined when it was asked too recently. */
+  async #loadForUnknownKey(): Promise<IssuerKeys | undefined> {
+    if (this.#fetching === undefined) {
+      const now = this.#deps.clock();
+      const tooSoon = now - this.#askedForUnknownAtMs < this.#deps.times.unknownKeyIntervalMs;
+      if (tooSoon || this.#restingAfterFailure()) return undefined;
+      this.#askedForUnknownAtMs = now;
+    }
+    await this.#refresh();
+    return this.#current;
+  }
+
+  /** Never rejects; leaves `#current` or `#failure` behind. */
+  #refresh(): Promise<void> {
+    if (this.#fetching !== undefined) return this.#fetching;
+    this.#fetchingSinceMs = this.#deps.clock();
+    this.#fetching = this.#attempt().finally(() => {
+      this.#fetching = undefined;
     });
-    return fetching;
+    return this.#fetching;
   }
 
-  async function attempt(): Promise<void> {
+  async #attempt(): Promise<void> {
+    const { issuer, clock, times, onFetch } = this.#deps;
     try {
-      const keys = await deps.fetchKeys();
-      current = { ...keys, fetchedAtMs: clock() };
-      failure = undefined;
-      deps.onFetch?.(deps.issuer, undefined);
+      this.#current = { ...(await this.#deps.fetchKeys()), fetchedAtMs: clock() };
+      this.#failure = undefined;
+      onFetch?.(issuer, undefined);
     } catch (cause) {
-      const error = asAppError(cause, deps.issuer, times.retryMs);
+      const error = asAppError(cause, issuer, times.retryMs);
       // Our own limit says nothing about the issuer, so it does not rest because of it.
-      failure = { atMs: error.code === 'OVERLOADED' ? Number.NEGATIVE_INFINITY : clock(), error };
-      deps.onFetch?.(deps.issuer, error);
+      this.#failure = { atMs: error.code === 'OVERLOADED' ? Number.NEGATIVE_INFINITY : clock(), error };
+      onFetch?.(issuer, error);
     }
   }
-
-  const restingAfterFailure = () => failure !== undefined && clock() - failure.atMs < times.retryMs;
-
-  async function load(): Promise<IssuerKeys> {
-    const age = current === undefined ? Number.POSITIVE_INFINITY : clock() - current.fetchedAtMs;
-    if (current !== undefined && age < times.freshMs) {
-      if (age >= times.refreshAheadMs && !restingAfterFailure()) void refresh();
-      return current;
-    }
-    if (!restingAfterFailure()) {
-      const usable = age < times.freshMs + times.graceMs;
-      await (usable ? atMost(refresh(), times.staleWaitMs) : refresh());
-    }
-    if (current !== undefined && clock() - current.fetchedAtMs < times.freshMs + times.graceMs) return current;
-    throw failure?.error ?? unavailable(deps.issuer, 'its keys could not be fetched', times.retryMs);
-  }
-
-  async function loadForUnknownKey(): Promise<IssuerKeys | undefined> {
-    if (fetching === undefined) {
-      if (clock() - askedForUnknownAtMs < times.unknownKeyIntervalMs || restingAfterFailure()) return undefined;
-      askedForUnknownAtMs = clock();
-    }
-    await refresh();
-    return current;
-  }
-
-  return {
-    async find(algorithm, keyId) {
-      const known = await load();
-      checkAlgorithm(algorithm, known, deps.issuer);
-      const found = select(known, algorithm, keyId);
-      if (found.length > 0) return found;
-      const renewed = await loadForUnknownKey();
-      const again = renewed === undefined ? [] : select(renewed, algorithm, keyId);
-      if (again.length > 0) return again;
-      throw keyUnknown(renewed ?? known, algorithm, keyId, deps.issuer);
-    },
-    async warmUp() {
-      if (current === undefined || clock() - current.fetchedAtMs >= times.freshMs) await refresh();
-    },
-    status() {
-      const fresh = current !== undefined && clock() - current.fetchedAtMs < times.freshMs;
-      const stale = current !== undefined && clock() - current.fetchedAtMs < times.freshMs + times.graceMs;
-      return {
-        issuer: deps.issuer,
-        state: fresh ? 'fresh' : stale ? 'stale' : failure === undefined ? 'unknown' : 'failed',
-        keyCount: current?.keys.length ?? 0,
-        fetchedAtMs: current?.fetchedAtMs,
-        failure: failure?.error.detail,
-      };
-    },
-  };
 }
 
 /** Keys that never change and are never fetched: those of a `jwks-file`. */
@@ -160,52 +195,13 @@ export function fixedKeys(issuer: string, keys: IssuerKeys): KeySource {
   return {
     async find(algorithm, keyId) {
       checkAlgorithm(algorithm, keys, issuer);
-      const found = select(keys, algorithm, keyId);
+      const found = selectKeys(keys, algorithm, keyId);
       if (found.length === 0) throw keyUnknown(keys, algorithm, keyId, issuer);
       return found;
     },
     warmUp: async () => undefined,
     status: () => ({ issuer, state: 'file', keyCount: keys.keys.length, fetchedAtMs: undefined, failure: undefined }),
   };
-}
-
-/** More than one key of one kid is legal; more than a few would make us do an attacker's arithmetic. */
-const maxCandidates = 8;
-
-function select(known: IssuerKeys, algorithm: SignatureAlgorithm, keyId: string | undefined): KeyObject[] {
-  return known.keys
-    .filter((key) => keyId === undefined || key.keyId === keyId)
-    .filter(
-      (key) =>
-        (key.algorithm === undefined || sameAlgorithm(key.algorithm, algorithm)) && fitsAlgorithm(key.key, algorithm),
-    )
-    .slice(0, maxCandidates)
-    .map(({ key }) => key);
-}
-
-const sameAlgorithm = (a: SignatureAlgorithm, b: SignatureAlgorithm): boolean =>
-  a === b || (a.startsWith('Ed') && b.startsWith('Ed'));
-
-function checkAlgorithm(algorithm: SignatureAlgorithm, known: IssuerKeys, issuer: string): void {
-  if (known.algorithms.has(algorithm)) return;
-  throw new AppError(
-    'TOKEN_ALGORITHM_UNSUPPORTED',
-    `the token's "alg" is ${algorithm}; issuer ${quote(issuer)} announces ${[...known.algorithms].join(', ')}`,
-  );
-}
-
-function keyUnknown(
-  known: IssuerKeys,
-  algorithm: SignatureAlgorithm,
-  keyId: string | undefined,
-  issuer: string,
-): AppError {
-  if (keyId !== undefined && known.keys.some((key) => key.keyId === keyId)) {
-    return new AppError('TOKEN_KEY_UNKNOWN', `key ${quote(keyId)} of issuer ${quote(issuer)} is not for ${algorithm}`);
-  }
-  const wanted =
-    keyId === undefined ? `has no key for ${algorithm}` : `publishes no key with the "kid" ${quote(keyId)}`;
-  return new AppError('TOKEN_KEY_UNKNOWN', `issuer ${quote(issuer)} ${wanted}`);
 }
 
 async function atMost(work: Promise<void>, ms: number): Promise<void> {

@@ -73,25 +73,37 @@ export async function verifyToken(raw: RawToken, issuer: Issuer, clock: () => nu
     throw new AppError('ISSUER_UNKNOWN', `the token is from ${quote(raw.issuer)}, not from ${quote(issuer.url)}`);
   }
   checkAudience(claims, issuer.config.clientId);
-  const expiresAtMs = checkTimes(claims, clock());
+  checkTimes(claims, clock());
+  const token = assumeVerified(raw);
+  await checkSignature(raw, issuer);
+  return token;
+}
+
+/**
+ * The token as if it had been verified: for `mayfly check token`, which shows what a token would yield, and for
+ * verifyToken itself. Throws AppError where a claim has the wrong type.
+ */
+export function assumeVerified(raw: RawToken): VerifiedToken {
+  const { untrustedClaims: claims } = raw;
   const subject = claim(claims, 'sub') ?? '';
   if (typeof subject !== 'string') {
     throw new AppError('CLAIM_INVALID', `claim "sub" is ${describe(subject)}; expected a string`);
   }
-  await checkSignature(raw, issuer);
   const id = claim(claims, 'jti');
+  const exp = claim(claims, 'exp');
   const token = {
     issuer: raw.issuer,
     subject,
     claims,
     id: typeof id === 'string' ? id : undefined,
-    expiresAtMs,
+    expiresAtMs: typeof exp === 'number' ? exp * 1000 : 0,
     signingInput: raw.signingInput,
   };
   return token as VerifiedToken & typeof token;
 }
 
-async function checkSignature(raw: RawToken, issuer: Issuer): Promise<void> {
+/** Throws AppError TOKEN_SIGNATURE_INVALID unless a key of the issuer made the token's signature. */
+export async function checkSignature(raw: RawToken, issuer: Issuer): Promise<void> {
   const keys = await issuer.keys.find(raw.algorithm, raw.keyId);
   for (const key of keys) {
     if (await verifySignature(raw.algorithm, key, raw.signingInput, raw.signature)) return;

@@ -50,27 +50,40 @@ describe(present ? 'against certificates of a real Fulcio' : 'skipped: ../shared
   cases('list tells issuers in the order and with the values of /api/v2/configuration', () => {
     const listed = issuers()
       .list()
-      .map(({ url, wildcard, ...rest }) => (wildcard ? { wildcardIssuerUrl: url, ...rest } : { issuerUrl: url, ...rest }));
+      .map(({ url, wildcard, ...rest }) =>
+        wildcard ? { wildcardIssuerUrl: url, ...rest } : { issuerUrl: url, ...rest },
+      );
     expect(listed).toEqual(readJson('configuration.json').issuers);
   });
 
   const requests = present ? [...readJson('errors.json').requests] : [];
   const aboutTokens = requests.filter(({ name }) => /^(email|github|spiffe|uri|username|chainguard|token-)/.test(name));
-  const structured = aboutTokens.filter(({ request }) => typeof request.token === 'object');
-  cases.each(structured.map(({ name, request }) => [name, request.token]))('refuses %s, as Fulcio does', async (name, jwt) => {
-    // These differ in their signature or outer form, which is not in the vector; token.test.ts has them.
-    if (['token-other-key', 'token-signature-cut', 'token-padded', 'token-payload-not-json'].includes(name)) return;
-    await expect(failureOf(() => authenticate(token(absolute(jwt.claims), jwt.header), issuers()))).resolves.toMatch(/^[A-Z_]+: ./);
-  });
+  // What is wrong with these is not in the claims but in the signature or the outer form: token.test.ts has them.
+  const outer = ['token-other-key', 'token-signature-cut', 'token-padded'];
+  const structured = aboutTokens.filter(({ name, request }) => request.token?.claims && !outer.includes(name));
+  cases.each(structured.map(({ name, request }) => [name, request.token]))(
+    'refuses %s, as Fulcio does',
+    async (_name, jwt) => {
+      // These differ in their signature or outer form, which is not in the vector; token.test.ts has them.
+      await expect(failureOf(() => authenticate(token(absolute(jwt.claims), jwt.header), issuers()))).resolves.toMatch(
+        /^[A-Z_]+: ./,
+      );
+    },
+  );
 
   /** Ours refuses these on purpose: see the list of holes in docs/compatibility.md. */
   const holes = ['email-claim-two-cases', 'email-claim-other-case', 'username-empty', 'github-no-sub'];
-  const accepted = present ? [...readJson('accepted.json').requests].filter(({ request }) => request.token?.claims) : [];
-  cases.each(accepted.map((row) => [row.name, row]))('%s: same SAN as Fulcio, or a hole that is closed', async (name, row) => {
-    const work = () => authenticate(token(absolute(row.request.token.claims), row.request.token.header), issuers());
-    if (holes.includes(name) && name !== 'email-claim-two-cases') return void (await failureOf(work));
-    expect((await work()).san.value).toBe(name === 'email-claim-two-cases' ? 'eve@example.com' : row.san);
-  });
+  const accepted = present
+    ? [...readJson('accepted.json').requests].filter(({ request }) => request.token?.claims)
+    : [];
+  cases.each(accepted.map((row) => [row.name, row]))(
+    '%s: same SAN as Fulcio, or a hole that is closed',
+    async (name, row) => {
+      const work = () => authenticate(token(absolute(row.request.token.claims), row.request.token.header), issuers());
+      if (holes.includes(name) && name !== 'email-claim-two-cases') return void (await failureOf(work));
+      expect((await work()).san.value).toBe(name === 'email-claim-two-cases' ? 'eve@example.com' : row.san);
+    },
+  );
 });
 
 /** Times are written as `now+3600`; a vector without one has none, which `token` must not add. */

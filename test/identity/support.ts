@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net';
 import { parseIdentityConfig } from '../../src/config/identity.js';
 import { AppError } from '../../src/errors.js';
 import { createFetcher } from '../../src/identity/fetcher.js';
-import { createIssuers, type Issuers, type IssuersDeps } from '../../src/identity/issuers.js';
 import { toPrincipal } from '../../src/identity/issuer-types.js';
+import { createIssuers, type Issuers, type IssuersDeps } from '../../src/identity/issuers.js';
 import type { Principal } from '../../src/identity/principal.js';
 import { parseToken, verifyToken } from '../../src/identity/token.js';
 
