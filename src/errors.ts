@@ -89,7 +89,8 @@ export const errorTable = {
   KEY_UNSUPPORTED: badKey,
   KEY_WEAK: row('INVALID_ARGUMENT', sentence.weakKey),
   CSR_MALFORMED: badCsr,
-  CSR_ALGORITHM_UNSUPPORTED: badCsr,
+  CSR_ALGORITHM_UNSUPPORTED: row('INVALID_ARGUMENT', 'unrecognized signature algorithm'),
+  SIGNING_ALGORITHM_NOT_PERMITTED: row('INVALID_ARGUMENT', 'signing algorithm not permitted'),
   PROOF_MISSING: row('INVALID_ARGUMENT', sentence.proof),
   PROOF_INVALID: row('INVALID_ARGUMENT', sentence.proof),
   BODY_TOO_LARGE: badBody,
@@ -106,6 +107,7 @@ export const errorTable = {
   CA_EXPIRING: row('UNAVAILABLE', sentence.signer, 'error'),
   OVERLOADED: row('RESOURCE_EXHAUSTED', 'The server has more work than it can do', 'warn'),
   SHUTTING_DOWN: row('UNAVAILABLE', 'The server is shutting down'),
+  STARTING: row('UNAVAILABLE', 'The server is starting'),
   DEADLINE_EXCEEDED: row('DEADLINE_EXCEEDED', 'The request took longer than its deadline', 'warn'),
   INTERNAL: row('INTERNAL', sentence.internal, 'error'),
   /** A mistake of the operator's, found before the server takes its first request. */
