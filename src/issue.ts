@@ -5,8 +5,9 @@ import { AppError, toAppError } from './errors.js';
 import { toPrincipal } from './identity/issuer-types.js';
 import type { Issuers } from './identity/issuers.js';
 import type { Principal } from './identity/principal.js';
-import { parseToken, verifyToken } from './identity/token.js';
+import { parseToken, type VerifiedToken, verifyToken } from './identity/token.js';
 import { type KeyPolicy, type KeyRequest, type ProvenKey, proveKey } from './proof.js';
+import type { TokenStore } from './token-reuse.js';
 import { corresponds } from './x509/precert.js';
 import {
   encodeCertificate,
@@ -45,6 +46,8 @@ export interface IssueDeps {
   readonly keyPolicy: KeyPolicy;
   /** Undefined only when the operator turned CT off. */
   readonly ctLog: CtLog | undefined;
+  /** Remembers used tokens; undefined lets a token be used until it expires, as Fulcio does. */
+  readonly tokens: TokenStore | undefined;
   readonly lifetimeMs: number;
   /** Milliseconds since the epoch. */
   readonly clock: () => number;
@@ -63,37 +66,42 @@ export interface IssueDeps {
 export async function issue(request: IssueRequest, deps: IssueDeps, signal: AbortSignal): Promise<Issued> {
   const ca = deps.ca();
   const timed = stopwatch(deps);
-  const principal = await authenticate(request.token, deps);
+  const { token, principal } = await authenticate(request.token, deps);
   timed('token');
   const key = await proveKey(request.key, principal.challenge.value, deps.keyPolicy);
   timed('proof');
   const leaf = leafFields(principal, key, ca, deps);
-  if (deps.ctLog === undefined) {
-    const certificate = await signed(encodeTbs(leaf), ca);
-    timed('sign');
-    return { certificate, ca, sct: undefined, serial: leaf.serial, principal, key };
+  const release = await deps.tokens?.reserve(token);
+  let pre: Uint8Array;
+  try {
+    pre = await signed(encodeTbs(leaf, deps.ctLog === undefined ? undefined : poisonExtension), ca);
+  } catch (error) {
+    // Nothing was submitted yet, so the token's one use is given back.
+    await release?.();
+    throw error;
   }
-  const precertificate = await signed(encodeTbs(leaf, poisonExtension), ca);
   timed('sign');
-  const submission = {
-    precertificate,
-    chain: ca.chain,
-    tbs: encodeTbs(leaf),
-    issuerKeyHash: ca.issuerKeyHash,
-  };
+  const identity = { ca, serial: leaf.serial, principal, key };
+  if (deps.ctLog === undefined) return { ...identity, certificate: pre, sct: undefined };
+  const tbs = encodeTbs(leaf);
+  const submission = { precertificate: pre, chain: ca.chain, tbs, issuerKeyHash: ca.issuerKeyHash };
   const sct = await deps.ctLog.submit(submission, signal);
   timed('log');
-  const certificate = await signed(encodeTbs(leaf, sctListExtension(encodeSctList([sct]))), ca);
-  corresponds(precertificate, certificate);
+  const finalTbs = encodeTbs(leaf, sctListExtension(encodeSctList([sct])));
+  // Compared before it is signed: a certificate that does not correspond must never exist.
+  corresponds(pre, encodeCertificate(finalTbs, ca.signer.signatureAlgorithm, noSignature));
+  const certificate = await signed(finalTbs, ca);
   timed('sign');
-  return { certificate, ca, sct, serial: leaf.serial, principal, key };
+  return { ...identity, certificate, sct };
 }
 
-async function authenticate(jwt: string, deps: IssueDeps): Promise<Principal> {
+const noSignature = new Uint8Array(1);
+
+async function authenticate(jwt: string, deps: IssueDeps): Promise<{ token: VerifiedToken; principal: Principal }> {
   const raw = parseToken(jwt);
   const issuer = deps.issuers().match(raw.issuer);
   const token = await verifyToken(raw, issuer, deps.clock);
-  return toPrincipal(token, issuer);
+  return { token, principal: toPrincipal(token, issuer) };
 }
 
 function leafFields(principal: Principal, key: ProvenKey, ca: CertificateAuthority, deps: IssueDeps): LeafFields {

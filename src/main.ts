@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
+import { registerCheck } from './cli/check.js';
 import { registerQuickstart } from './cli/quickstart.js';
 import { registerRequest } from './cli/request.js';
 import { registerServe } from './cli/serve.js';
@@ -19,6 +20,7 @@ async function main(argv: readonly string[]): Promise<number> {
   registerServe(program, done);
   registerQuickstart(program, done);
   registerRequest(program, done);
+  registerCheck(program, done);
   try {
     await program.parseAsync(argv);
   } catch (error) {

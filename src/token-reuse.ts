@@ -1,17 +1,10 @@
 import { createHash } from 'node:crypto';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { AppError } from './errors.js';
+import type { VerifiedToken } from './identity/token.js';
 
-/** What identifies a token beyond its signature, which can be altered and still verify. */
-export interface TokenUse {
-  readonly issuer: string;
-  /** The `jti` claim, if it is a non-empty string. */
-  readonly tokenId: string | undefined;
-  /** `header.payload` of the compact JWS. */
-  readonly signingInput: string;
-  /** `exp`, in seconds since the epoch. */
-  readonly expiresAt: number;
-}
+/** What identifies a token: its issuer and `jti`, else what was signed. Its signature can be altered and still verify. */
+export type TokenUse = Pick<VerifiedToken, 'issuer' | 'id' | 'signingInput' | 'expiresAtMs'>;
 
 /** A store of used tokens that survives restarts (`--token-reuse=deny`). */
 export interface TokenStore {
@@ -72,7 +65,7 @@ export function openTokenStore(options: TokenStoreOptions): TokenStore {
           retryAfterSeconds: 60,
         });
       }
-      const expiry = Math.ceil(use.expiresAt);
+      const expiry = Math.ceil(use.expiresAtMs / 1000);
       const fresh = await tables.uses.ifNoExists(key, () => {
         tables.uses.put(key, expiry);
         tables.byExpiry.put([expiry, key.toString('hex')], true);
@@ -98,8 +91,8 @@ export function openTokenStore(options: TokenStoreOptions): TokenStore {
 
 function keyOf(use: TokenUse): Buffer {
   const hash = createHash('sha256');
-  if (use.tokenId === undefined) hash.update('jws\0').update(use.signingInput);
-  else hash.update('jti\0').update(JSON.stringify([use.issuer, use.tokenId]));
+  if (use.id === undefined || use.id === '') hash.update('jws\0').update(use.signingInput);
+  else hash.update('jti\0').update(JSON.stringify([use.issuer, use.id]));
   return hash.digest();
 }
 

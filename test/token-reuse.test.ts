@@ -6,9 +6,9 @@ import { openTokenStore, type TokenStoreOptions } from '../src/token-reuse.js';
 const directory = (): string => join(mkdtempSync(join(tmpdir(), 'mayfly-tokens-')), 'tokens');
 const use = (id: string | undefined, signingInput = 'h.p', issuer = 'https://a') => ({
   issuer,
-  tokenId: id,
-  signingInput,
-  expiresAt: 2000,
+  id,
+  signingInput: Buffer.from(signingInput),
+  expiresAtMs: 2_000_000,
 });
 const store = (options: Partial<TokenStoreOptions> = {}) =>
   openTokenStore({ directory: directory(), clock: () => 1_000_000, ...options });
@@ -61,6 +61,6 @@ test('a full store refuses, and forgets only what has expired', async () => {
   await tokens.reserve(use('2'));
   await expect(tokens.reserve(use('3'))).rejects.toMatchObject({ code: 'TOKEN_STORE_FULL' });
   now = 3_000_000;
-  await tokens.reserve({ ...use('3'), expiresAt: 5000 });
+  await tokens.reserve({ ...use('3'), expiresAtMs: 5_000_000 });
   await tokens.close();
 });

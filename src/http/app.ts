@@ -18,7 +18,7 @@ export interface Check {
 }
 
 export interface AppDeps {
-  readonly issue: (request: IssueRequest, signal: AbortSignal) => Promise<Issued>;
+  readonly issue: (request: IssueRequest, signal: AbortSignal, requestId: string) => Promise<Issued>;
   /** PEM chains of the CAs that relying parties should trust, issuing CA first. */
   readonly trustBundle: () => readonly (readonly string[])[];
   readonly configuration: () => JsonObject;
@@ -88,6 +88,7 @@ function signingCert(deps: AppDeps) {
       const issued = await deps.issue(
         read(body, request.headers.authorization),
         AbortSignal.timeout(deps.requestTimeoutMs),
+        String(response.locals.requestId),
       );
       answer(issued, response);
     };

@@ -3,6 +3,7 @@ import type { Issuer } from './issuer.js';
 import type { Issuers } from './issuers.js';
 import { toPrincipal } from './issuer-types.js';
 import type { Principal } from './principal.js';
+import { quote } from './quote.js';
 import { assumeVerified, checkSignature, parseToken, type RawToken } from './token.js';
 import { checkAudience, checkTimes } from './token-checks.js';
 
@@ -43,9 +44,9 @@ export async function inspectToken(
   };
   const raw = await attempt('form', 'a JWT of one reading, with a supported algorithm', () => parseToken(jwt));
   if (raw === undefined) return { findings, principal: undefined };
-  const issuer = await attempt('issuer', raw.issuer, () => issuers.match(raw.issuer));
+  const issuer = await attempt('issuer', quote(raw.issuer), () => issuers.match(raw.issuer));
   if (issuer === undefined) return { findings, principal: undefined };
-  const keyName = raw.keyId === undefined ? 'no key id' : `key id ${JSON.stringify(raw.keyId)}`;
+  const keyName = raw.keyId === undefined ? 'no key id' : `key id ${quote(raw.keyId)}`;
   if (askIssuer) await attempt('signature', `${raw.algorithm}, ${keyName}`, () => checkSignature(raw, issuer));
   else findings.push({ check: 'signature', result: 'skipped', detail: `${raw.algorithm}, ${keyName}; not checked offline` });
   await attempt('audience', issuer.config.clientId, () => checkAudience(raw.untrustedClaims, issuer.config.clientId));

@@ -1,5 +1,5 @@
 import type { Server } from 'node:net';
-import { AppError, messageOf } from '../errors.js';
+import { AppError, messageOf } from './errors.js';
 
 const reasons: Readonly<Record<string, string>> = {
   EADDRINUSE: 'the port is taken by another process',

@@ -1,0 +1,80 @@
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { ServeConfig } from '../config/serve.js';
+import { AppError } from '../errors.js';
+import { errorBody } from '../http/errors.js';
+import { sharedAlpn } from '../http/shared-port.js';
+import { loadTls } from '../http/tls.js';
+import { requestIdOf } from '../request-id.js';
+
+/** The HTTP server, listening from the first moment on and answering 503 until it gets its application. */
+export interface Front {
+  readonly server: Server;
+  readonly scheme: 'http' | 'https';
+  handle(listener: RequestListener): void;
+}
+
+/** Builds the server, with TLS if configured; throws AppError STARTUP for TLS files that cannot be used. */
+export function createFront(config: ServeConfig): Front {
+  let listener: RequestListener = starting;
+  const dispatch: RequestListener = (request, response) => listener(request, response);
+  const options: ServerOptions = {
+    headersTimeout: config.readHeaderTimeoutMs,
+    keepAliveTimeout: config.idleConnectionTimeoutMs,
+    requestTimeout: config.requestTimeoutMs + config.readHeaderTimeoutMs,
+    noDelay: true,
+  };
+  const { tls } = config.http;
+  const server =
+    tls === undefined
+      ? createServer(options, dispatch)
+      : createTlsServer({ ...options, ...loadTls(tls, 'http'), ALPNProtocols: alpn(config) }, dispatch);
+  return {
+    server,
+    scheme: tls === undefined ? 'http' : 'https',
+    handle(next) {
+      listener = next;
+    },
+  };
+}
+
+/** Whether gRPC is to be served on the HTTP port. */
+export function sharesPort(config: ServeConfig): boolean {
+  return config.grpc.port === config.http.port && config.http.port !== 0;
+}
+
+function alpn(config: ServeConfig): string[] {
+  return sharesPort(config) ? sharedAlpn : ['http/1.1'];
+}
+
+function starting(request: IncomingMessage, response: ServerResponse): void {
+  const error = new AppError('STARTING', 'the transparency log is being opened');
+  const requestId = requestIdOf(request.headers['x-request-id']?.toString());
+  response.writeHead(error.httpStatus, {
+    'Content-Type': 'application/json',
+    'Retry-After': '1',
+    'X-Request-Id': requestId,
+  });
+  response.end(errorBody(error, requestId));
+}
+
+const lingerMs = 5_000;
+
+/** Takes no new connection and resolves when the last one is gone, which is after five seconds at the latest. */
+export function stopListening(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => server.closeAllConnections(), lingerMs);
+    server.close(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+    server.closeIdleConnections();
+  });
+}

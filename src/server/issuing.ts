@@ -1,0 +1,66 @@
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { CertificateAuthority } from '../ca/authority.js';
+import type { ServeConfig } from '../config/serve.js';
+import type { CtLog } from '../ct/log.js';
+import { toAppError } from '../errors.js';
+import { type Issued, type IssueDeps, type IssueRequest, issue } from '../issue.js';
+import type { Metrics } from '../metrics.js';
+import { clientSigningAlgorithms, defaultKeyPolicy } from '../proof.js';
+import type { TokenStore } from '../token-reuse.js';
+import type { IdentitySource } from './identity-source.js';
+import type { InFlight } from './in-flight.js';
+
+export interface IssuingDeps {
+  readonly identity: IdentitySource;
+  readonly ca: () => CertificateAuthority;
+  readonly ctLog: CtLog | undefined;
+  readonly tokens: TokenStore | undefined;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly clock: () => number;
+  readonly inFlight: InFlight;
+}
+
+/** issue() with this server's parts put in, counted, and with one log line for each certificate. */
+export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
+  const { metrics, logger } = deps;
+  const issueDeps: IssueDeps = {
+    issuers: () => deps.identity.current(),
+    ca: deps.ca,
+    keyPolicy:
+      config.clientSigningAlgorithms === undefined
+        ? defaultKeyPolicy
+        : clientSigningAlgorithms(config.clientSigningAlgorithms),
+    ctLog: deps.ctLog,
+    tokens: deps.tokens,
+    lifetimeMs: config.certificateLifetimeMs,
+    clock: deps.clock,
+    random: randomBytes,
+    observe: (stage, seconds) => metrics.stage.observe({ stage }, seconds),
+  };
+  return (request: IssueRequest, signal: AbortSignal, requestId: string): Promise<Issued> =>
+    deps.inFlight.run(async () => {
+      try {
+        const issued = await issue(request, issueDeps, signal);
+        metrics.newCerts.inc();
+        logger.info(logEntry(issued, requestId), 'certificate issued');
+        return issued;
+      } catch (error) {
+        metrics.rejections.inc({ reason: toAppError(error).code });
+        throw error;
+      }
+    });
+}
+
+function logEntry(issued: Issued, requestId: string): object {
+  const { principal, key } = issued;
+  return {
+    requestId,
+    issuer: principal.issuer,
+    subject: principal.subject,
+    san: principal.san.value,
+    key: key.algorithm,
+    serial: Buffer.from(issued.serial).toString('hex'),
+  };
+}

@@ -1,0 +1,42 @@
+import type { CertificateAuthority } from '../ca/authority.js';
+import type { CtLog } from '../ct/log.js';
+import type { Check } from '../http/app.js';
+import type { IdentitySource } from './identity-source.js';
+
+export interface ReadinessDeps {
+  readonly identity: IdentitySource;
+  readonly ca: () => CertificateAuthority;
+  readonly ctLog: CtLog | undefined;
+  readonly lifetimeMs: number;
+  readonly clock: () => number;
+  readonly stopping: () => boolean;
+}
+
+/** What must hold for a certificate to be issued now, one check per dependency; nothing is contacted to find out. */
+export function readinessChecks(deps: ReadinessDeps): Check[] {
+  return [
+    check('server', deps.stopping() ? 'the server is shutting down' : undefined),
+    check('identity-configuration', deps.identity.missing()),
+    check('certificate-authority', caTrouble(deps)),
+    check('ct-log', logTrouble(deps.ctLog)),
+  ];
+}
+
+function check(name: string, trouble: string | undefined): Check {
+  return trouble === undefined ? { name, ok: true } : { name, ok: false, reason: trouble };
+}
+
+function caTrouble(deps: ReadinessDeps): string | undefined {
+  const { notBefore, notAfter } = deps.ca();
+  const now = deps.clock();
+  if (now < notBefore.getTime()) return `the issuing CA is valid from ${notBefore.toISOString()} only`;
+  if (now + deps.lifetimeMs > notAfter.getTime()) {
+    return `the issuing CA ends at ${notAfter.toISOString()}, before a certificate issued now would`;
+  }
+  return undefined;
+}
+
+function logTrouble(ctLog: CtLog | undefined): string | undefined {
+  const readiness = ctLog?.readiness() ?? { ok: true };
+  return readiness.ok ? undefined : readiness.reason;
+}

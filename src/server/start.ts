@@ -1,0 +1,159 @@
+import type { Logger } from 'pino';
+import { collectFlags } from '../config/flag-sources.js';
+import { type ServeConfig, serveConfig } from '../config/serve.js';
+import { createGrpcServer } from '../grpc/server.js';
+import { createApp } from '../http/app.js';
+import { shareWithGrpc } from '../http/shared-port.js';
+import { loadTls } from '../http/tls.js';
+import { listen } from '../listen.js';
+import { createLogger } from '../log.js';
+import { createMetrics } from '../metrics.js';
+import { packageVersion } from '../version.js';
+import { type Closing, createClosing } from './closing.js';
+import { configurationJson } from './configuration.js';
+import { createFront, type Front, sharesPort, stopListening } from './front.js';
+import { createInFlight } from './in-flight.js';
+import { createIssuing } from './issuing.js';
+import { createMetricsServer } from './metrics-server.js';
+import { readinessChecks } from './readiness.js';
+import { openState, type State } from './state.js';
+import { writeTrust } from './trust.js';
+
+/** A server that is taking requests. */
+export interface RunningServer {
+  /** Where HTTP listens, such as http://127.0.0.1:8080. */
+  readonly url: string;
+  /** The URL clients know the instance under. */
+  readonly publicUrl: string;
+  readonly metricsUrl: string;
+  readonly grpcPort: number;
+  readonly dataDir: string;
+  readonly trustDir: string;
+  readonly logger: Logger;
+  /** Loads the identity configuration again. */
+  reload(why: string): void;
+  /** Takes no new request, finishes those in flight, commits the last batch of the log. */
+  close(): Promise<void>;
+}
+
+export interface StartDeps {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** The file of --config. */
+  readonly configFile?: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly clock?: () => number;
+  readonly logger?: Logger;
+}
+
+/** How long a shutdown waits for calls in flight before it cuts them off. */
+const graceMs = 15_000;
+
+/**
+ * Starts everything `mayfly serve` runs, from flags by their spelling. Throws AppError STARTUP with one sentence that
+ * names the flag or file that is wrong; what was opened until then is closed again.
+ */
+export async function startServer(flags: Readonly<Record<string, string>>, deps: StartDeps): Promise<RunningServer> {
+  const config = serveConfig(collectFlags(flags, deps.environment, deps.configFile));
+  const logger = deps.logger ?? createLogger(config.logType, config.logLevel);
+  for (const notice of config.notices) logger.warn(notice);
+  const closing = createClosing();
+  try {
+    return await start(config, logger, deps, closing);
+  } catch (error) {
+    await closing.close().catch((failure: unknown) => logger.error({ err: failure }, 'closing after a failed start'));
+    throw error;
+  }
+}
+
+async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closing: Closing): Promise<RunningServer> {
+  const clock = deps.clock ?? Date.now;
+  const metrics = createMetrics(packageVersion(), process.version);
+  // The ports are taken first: a start that cannot have them must not touch the data directory.
+  const front = createFront(config);
+  const port = await listen(front.server, config.http.host, config.http.port, '--port');
+  closing.add(() => stopListening(front.server));
+  const metricsServer = createMetricsServer(metrics);
+  const metricsPort = await listen(metricsServer, config.metrics.host, config.metrics.port, '--metrics-port');
+  closing.add(() => stopListening(metricsServer));
+  const url = `${front.scheme}://${urlHost(config.http.host)}:${port}`;
+
+  const state = await openState(config, url, { environment: deps.environment, logger, metrics, clock, closing });
+  const inFlight = createInFlight();
+  const lifetimeMs = config.certificateLifetimeMs;
+  const service = {
+    issue: createIssuing(config, { ...state, logger, metrics, clock, inFlight }),
+    trustBundle: () => [state.ca().chainPem],
+    configuration: () => configurationJson(state.identity.current()),
+    readiness: () => readinessChecks({ ...state, lifetimeMs, clock, stopping: inFlight.draining }),
+    metrics,
+    logger,
+    requestTimeoutMs: config.requestTimeoutMs,
+  };
+  const trustDir = await writeTrust(config.dataDir, state);
+  front.handle(createApp({ ...service, ctlogRoutes: state.ctlogRoutes }));
+  const grpcPort = await startGrpc(config, front, service, closing);
+  closing.add(() => inFlight.drain());
+  announce(config, state, logger, { url, grpcPort, trustDir });
+  return {
+    url,
+    publicUrl: state.publicUrl,
+    metricsUrl: `http://${urlHost(config.metrics.host)}:${metricsPort}/metrics`,
+    grpcPort: grpcPort ?? port,
+    dataDir: config.dataDir,
+    trustDir,
+    logger,
+    reload: (why) => state.identity.reload(why),
+    async close() {
+      logger.info('shutting down: finishing the requests in flight');
+      await closing.close();
+      logger.info('stopped');
+    },
+  };
+}
+
+type GrpcService = Parameters<typeof createGrpcServer>[0];
+
+/** Serves gRPC on its own port and resolves with it, or on the HTTP port and resolves with undefined. */
+async function startGrpc(
+  config: ServeConfig,
+  front: Front,
+  service: GrpcService,
+  closing: Closing,
+): Promise<number | undefined> {
+  const grpc = createGrpcServer({ ...service, idleConnectionTimeoutMs: config.idleConnectionTimeoutMs });
+  closing.add(() => grpc.close(graceMs));
+  if (sharesPort(config)) {
+    const shared = shareWithGrpc(front.server, grpc.accept, config.readHeaderTimeoutMs);
+    closing.add(() => shared.close());
+    return undefined;
+  }
+  const { host, port, tls } = config.grpc;
+  return grpc.listen({ host, port, ...(tls === undefined ? {} : { tls: loadTls(tls, 'grpc') }) });
+}
+
+function announce(
+  config: ServeConfig,
+  state: State,
+  logger: Logger,
+  where: { url: string; grpcPort: number | undefined; trustDir: string },
+): void {
+  if (state.ctLog === undefined) {
+    logger.warn('CT IS OFF (--ct-log-url=""): certificates are issued without SCT, and nothing records that they were');
+  }
+  const ready = state.identity.missing() === undefined;
+  const entry = {
+    ...where,
+    publicUrl: state.publicUrl,
+    dataDir: config.dataDir,
+    ca: state.caName,
+    ctLog: state.ctLog?.name ?? 'none',
+    issuers: state.identity.current().list().length,
+  };
+  logger[ready ? 'info' : 'warn'](entry, ready ? 'mayfly is ready' : 'mayfly is running but NOT ready');
+}
+
+/** A host as it stands in a URL that can be opened: the wildcard addresses stand for this machine. */
+function urlHost(host: string): string {
+  if (host === '0.0.0.0' || host === '::' || host === '') return 'localhost';
+  return host.includes(':') ? `[${host}]` : host;
+}

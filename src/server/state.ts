@@ -1,0 +1,87 @@
+import type { Router } from 'express';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { CertificateAuthority } from '../ca/authority.js';
+import { type DataDirectory, openDataDirectory } from '../ca/data-directory.js';
+import type { ServeConfig } from '../config/serve.js';
+import type { CtLog } from '../ct/log.js';
+import { AppError } from '../errors.js';
+import { createFetcher } from '../identity/fetcher.js';
+import { proxyFromEnv } from '../identity/proxy.js';
+import type { Metrics } from '../metrics.js';
+import { openTokenStore, type TokenStore } from '../token-reuse.js';
+import type { Closing } from './closing.js';
+import { type IdentitySource, openIdentitySource } from './identity-source.js';
+import { publicUrlOf } from './instance.js';
+import { openCa } from './open-ca.js';
+import { openLog } from './open-log.js';
+import type { PublishedLog } from './trust.js';
+
+/** What a running server holds open. */
+export interface State {
+  readonly publicUrl: string;
+  readonly identity: IdentitySource;
+  readonly ca: () => CertificateAuthority;
+  /** For log lines: which CA it is. */
+  readonly caName: string;
+  readonly ctLog: CtLog | undefined;
+  readonly ctlogRoutes: Router | undefined;
+  readonly publishedLog: PublishedLog | undefined;
+  readonly tokens: TokenStore | undefined;
+}
+
+export interface StateDeps {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly clock: () => number;
+  readonly closing: Closing;
+}
+
+/**
+ * Opens identity configuration, data directory, CA, log and token store, in that order: what is cheap to get wrong comes
+ * before what leaves traces on disk. `listenUrl` names the instance when nothing else does.
+ */
+export async function openState(config: ServeConfig, listenUrl: string, deps: StateDeps): Promise<State> {
+  const { clock, closing, logger, metrics } = deps;
+  const identity = openIdentitySource(config.identityConfigPath, config.identityConfigGiven, {
+    issuers: {
+      fetcher: createFetcher({ proxyFor: proxyFromEnv(deps.environment) }),
+      clock,
+      allowPrivateIssuers: config.allowPrivateIssuers,
+      onFetch: (issuer, error) => {
+        if (error !== undefined) logger.warn({ issuer, err: error.cause }, error.detail);
+      },
+    },
+    logger,
+    metrics,
+  });
+  closing.add(() => identity.close());
+  if (config.tokenReuse === 'deny' && config.ctLog.kind !== 'embedded') {
+    throw new AppError(
+      'STARTUP',
+      '--token-reuse deny needs the embedded log: without it several servers may run side by side, and there is no ' +
+        'store yet that they share, so each would accept a token once',
+    );
+  }
+  const data = await openDataDirectory(config.dataDir, { clock });
+  warnOfOfflineRoot(data, logger);
+  const publicUrl = await publicUrlOf(config.dataDir, config.publicUrl, listenUrl);
+  const ca = await openCa(config.ca, data, clock);
+  closing.add(() => ca.signer.close());
+  const log = await openLog(config, { ca, data, publicUrl, logger, clock });
+  if (log !== undefined) closing.add(() => log.ctLog.close());
+  const tokens =
+    config.tokenReuse === 'deny' ? openTokenStore({ directory: join(config.dataDir, 'tokens'), clock }) : undefined;
+  if (tokens !== undefined) closing.add(() => tokens.close());
+  return {
+    publicUrl,
+    identity,
+    ca: () => ca,
+    caName: config.ca.kind,
+    ctLog: log?.ctLog,
+    ctlogRoutes: log?.routes,
+    publishedLog: log?.published,
+    tokens,
+  };
+}
