@@ -8,7 +8,7 @@ import { firstText, requestIdOfCall, statusOf } from './rpc-status.js';
 import { lastFieldOf } from './wire.js';
 
 export interface CaServiceDeps {
-  readonly issue: (request: IssueRequest, signal: AbortSignal) => Promise<Issued>;
+  readonly issue: (request: IssueRequest, signal: AbortSignal, requestId: string) => Promise<Issued>;
   /** PEM chains of the CAs that relying parties should trust, issuing CA first. */
   readonly trustBundle: () => readonly (readonly string[])[];
   /** The JSON form of dev.sigstore.fulcio.v2.Configuration. */
@@ -23,9 +23,10 @@ export interface CaServiceDeps {
  */
 export function caHandlers(deps: CaServiceDeps): UntypedServiceImplementation {
   return {
-    CreateSigningCertificate: unary<Buffer>(deps, async (call, signal) =>
-      snakeKeys(v2Answer(await deps.issue(readRequest(call.request, call.metadata), signal))),
-    ),
+    CreateSigningCertificate: unary<Buffer>(deps, async (call, signal) => {
+      const request = readRequest(call.request, call.metadata);
+      return snakeKeys(v2Answer(await deps.issue(request, signal, requestIdOfCall(call.metadata))));
+    }),
     GetTrustBundle: unary(deps, async () => ({
       chains: deps.trustBundle().map((certificates) => ({ certificates })),
     })),

@@ -40,7 +40,7 @@ export function createInterceptor(deps: InterceptorDeps): ServerInterceptor {
     const receiveTimer = setTimeout(() => {
       const error = new AppError('DEADLINE_EXCEEDED', `it was not sent within ${deps.requestTimeoutMs} ms`);
       call.sendStatus(statusOf(error, requestId));
-    }, deps.requestTimeoutMs);
+    }, deps.requestTimeoutMs).unref();
 
     return new ServerInterceptingCall(call, {
       start: (next) =>

@@ -148,13 +148,20 @@ describe('request ids and counts', () => {
     { name: 'a new one in place of a harmful one', given: 'a b"', expected: /^[0-9a-f]{32}$/ },
     { name: 'a new one when none is given', given: undefined, expected: /^[0-9a-f]{32}$/ },
   ])('the answer carries $name', async ({ given, expected }) => {
-    const { port, logs } = await serve();
+    const ids: string[] = [];
+    const { port, logs } = await serve({
+      async issue(_request, _signal, requestId) {
+        ids.push(requestId);
+        return issued(true);
+      },
+    });
     const metadata: Record<string, string> = given === undefined ? {} : { 'x-request-id': given };
 
     const outcome = await call(connect(port), createMethod, keyRequest, { metadata });
 
     const [id] = outcome.headers.get('x-request-id');
     expect(id).toMatch(expected);
+    expect(ids).toEqual([id]);
     expect(logs).toContainEqual(expect.objectContaining({ requestId: id, code: 'OK', msg: 'grpc request' }));
   });
 

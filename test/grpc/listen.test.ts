@@ -285,10 +285,10 @@ function gated() {
   const finished = new Promise<void>((resolve) => {
     finish = resolve;
   });
-  const issue: typeof deps.issue = async (asked, signal) => {
+  const issue: typeof deps.issue = async (...asked) => {
     start();
     await finished;
-    return deps.issue(asked, signal);
+    return deps.issue(...asked);
   };
   return { issue, started, finish: () => finish() };
 }

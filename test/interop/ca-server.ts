@@ -7,6 +7,7 @@ import { freePort, type RunningServer, startServer } from './server-process.js';
 /** A certificate authority under test. */
 export interface CaServer extends RunningServer {
   readonly url: string;
+  readonly grpcPort: number;
   /** Where Mayfly wrote its trust files. */
   readonly trustDir: string;
 }
@@ -20,6 +21,9 @@ export interface CaServerOptions {
   readonly files?: CaFiles;
   /** Whether certificates carry an SCT of the embedded log; without, `--ct-log-url=""`. */
   readonly log: boolean;
+  /** Serves gRPC on the HTTP port. */
+  readonly onePort?: boolean;
+  readonly grpcTls?: { readonly certificatePath: string; readonly keyPath: string };
 }
 
 /** An identity configuration whose tokens from this issuer identify a person by email address. */
@@ -32,7 +36,8 @@ export function emailIssuerConfig(...issuerUrls: string[]): string {
 
 /** Starts a built Mayfly (`npm run build` first) and waits until it is ready. */
 export async function startCa(options: CaServerOptions): Promise<CaServer> {
-  const [port, grpcPort, metricsPort] = await Promise.all([freePort(), freePort(), freePort()]);
+  const [port, otherPort, metricsPort] = await Promise.all([freePort(), freePort(), freePort()]);
+  const grpcPort = options.onePort ? port : otherPort;
   const url = `http://127.0.0.1:${port}`;
   const configPath = join(options.dir, 'config.yaml');
   const dataDir = join(options.dir, 'data');
@@ -43,6 +48,9 @@ export async function startCa(options: CaServerOptions): Promise<CaServer> {
   args.push('--port', `${port}`, '--grpc-port', `${grpcPort}`, '--metrics-port', `${metricsPort}`);
   args.push('--data-dir', dataDir, '--public-url', url);
   if (!options.log) args.push('--ct-log-url=');
+  if (options.grpcTls !== undefined) {
+    args.push('--grpc-tls-certificate', options.grpcTls.certificatePath, '--grpc-tls-key', options.grpcTls.keyPath);
+  }
   if (options.files !== undefined) {
     const { chainPath, keyPath, password } = options.files;
     args.push('--ca', 'fileca', '--fileca-cert', chainPath, '--fileca-key', keyPath, '--fileca-key-passwd', password);
@@ -55,5 +63,5 @@ export async function startCa(options: CaServerOptions): Promise<CaServer> {
     cwd: options.dir,
     readyUrl: `${url}/readyz`,
   });
-  return { ...server, url, trustDir: join(dataDir, 'trust') };
+  return { ...server, url, grpcPort, trustDir: join(dataDir, 'trust') };
 }
