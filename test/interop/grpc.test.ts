@@ -47,7 +47,10 @@ describe.each(ways)('gRPC on $name', ({ name, onePort, tls }) => {
     const args = [script, `127.0.0.1:${ca.grpcPort}`, method];
     if (tls) args.push('--tls-root', certificatePath);
     for (const pair of metadata) args.push('--metadata', pair);
-    const { stdout } = await mustRun(toolPath('grpc-venv/bin/python'), args, { cwd: dir, input: JSON.stringify(request) });
+    const { stdout } = await mustRun(toolPath('grpc-venv/bin/python'), args, {
+      cwd: dir,
+      input: JSON.stringify(request),
+    });
     return JSON.parse(stdout);
   }
 
