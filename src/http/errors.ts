@@ -1,7 +1,4 @@
-import type { AppError } from '../errors.js';
-
-/** Who answers: the `domain` of google.rpc.ErrorInfo. */
-const errorDomain = 'mayfly';
+import { type AppError, errorDomain } from '../errors.js';
 
 /** google.rpc.Status as gRPC-gateway writes it, with one google.rpc.ErrorInfo that says the reason. */
 export function errorBody(error: AppError, requestId: string): string {
