@@ -121,5 +121,6 @@ function loginReason(error: unknown): string {
     return [error.error, error.error_description].filter((part) => part !== undefined).join(': ');
   }
   if (error instanceof Error && error.name === 'TimeoutError') return 'nobody logged in in time';
-  return error instanceof TypeError ? networkReason(error) : messageOf(error);
+  // openid-client and fetch both say what failed and leave to the cause why.
+  return error instanceof oidc.ClientError || error instanceof TypeError ? networkReason(error) : messageOf(error);
 }

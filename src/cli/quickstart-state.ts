@@ -1,10 +1,11 @@
 import { generateKeyPair, randomBytes } from 'node:crypto';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { exportJWK } from 'jose';
 import { z } from 'zod';
+import { readIfExists, replaceFile } from '../ctlog/durable-file.js';
 import { messageOf } from '../errors.js';
 import { CommandError } from './request-io.js';
 
@@ -40,15 +41,12 @@ export function quickstartPaths(dataDir: string) {
  */
 export async function readState(dataDir: string): Promise<QuickstartState | undefined> {
   const { state: path } = quickstartPaths(dataDir);
-  let text: string;
+  const bytes = await readIfExists(path).catch((cause: unknown) => {
+    throw new CommandError(1, `${path} cannot be read: ${messageOf(cause)}`, cause);
+  });
+  if (bytes === undefined) return undefined;
   try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw new CommandError(1, `${path} cannot be read: ${messageOf(error)}`, error);
-  }
-  try {
-    return stateSchema.parse(JSON.parse(text));
+    return stateSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
   } catch (cause) {
     throw new CommandError(1, `${path} is not what quickstart wrote; remove ${dataDir} to start anew`, cause);
   }
@@ -75,9 +73,7 @@ export async function writeState(dataDir: string, state: QuickstartState): Promi
 
 /** Replaces a file that only the user may read (0600). */
 export async function writePrivate(path: string, content: string): Promise<void> {
-  const temporary = `${path}.tmp`;
-  await writeFile(temporary, content, { mode: 0o600, flush: true });
-  await rename(temporary, path);
+  await replaceFile(path, `${path}.tmp`, Buffer.from(content), { mode: 0o600, chmod: true, sync: true });
 }
 
 /**

@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
+import { types } from 'node:util';
 
 export interface CommandIo {
   /** Results: standard output. Complete lines. */
@@ -33,13 +34,13 @@ export class CommandError extends Error {
   }
 }
 
-/** Why a fetch failed, in words: undici hides the cause ("fetch failed"). */
+/** Why a fetch failed, in words: the error itself only says "fetch failed", its cause says why. */
 export function networkReason(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const cause: unknown = error.cause;
+  if (!types.isNativeError(error)) return String(error);
   if (error.name === 'TimeoutError') return 'no answer in time';
-  if (cause instanceof AggregateError && cause.errors[0] instanceof Error) return cause.errors[0].message;
-  return cause instanceof Error && cause.message !== '' ? cause.message : error.message;
+  // A host with several addresses fails with one error for each.
+  const cause: unknown = error.cause instanceof AggregateError ? error.cause.errors[0] : error.cause;
+  return types.isNativeError(cause) && cause.message !== '' ? cause.message : error.message;
 }
 
 /** The process's own streams and environment. NO_COLOR (no-color.org) and a pipe turn colours off. */

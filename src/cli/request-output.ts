@@ -1,4 +1,5 @@
-import { open, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
+import { writeWhole } from '../ctlog/durable-file.js';
 import { messageOf } from '../errors.js';
 import { CommandError } from './request-io.js';
 
@@ -34,14 +35,8 @@ export async function refuseExisting(
 export async function writeOutputs(files: readonly OutputFile[], force: boolean): Promise<void> {
   for (const { flag, path, content, mode } of files) {
     try {
-      const file = await open(path, force ? 'w' : 'wx', mode);
-      try {
-        // An overwritten file keeps its old mode, which may be too open for a key.
-        await file.chmod(mode);
-        await file.writeFile(content);
-      } finally {
-        await file.close();
-      }
+      // chmod, because an overwritten file keeps its old mode, which may be too open for a key.
+      await writeWhole(path, Buffer.from(content), { mode, chmod: true, sync: false, exclusive: !force });
     } catch (cause) {
       throw new CommandError(1, `${flag}: ${path} cannot be written: ${messageOf(cause)}`, cause);
     }

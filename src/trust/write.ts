@@ -1,5 +1,6 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { readIfExists, replaceFile, syncPath } from '../ctlog/durable-file.js';
 import { AppError, messageOf } from '../errors.js';
 import { encodePem } from '../x509/pem.js';
 import type { TrustMaterial } from './material.js';
@@ -14,6 +15,9 @@ export const trustFileNames = {
   caChain: 'ca.pem',
   ctLogKey: 'ctlog.pub.pem',
 } as const;
+
+/** The mode is set whatever the umask took away: nginx and the clients read these. */
+const publicFile = { mode: 0o644, chmod: true, sync: true } as const;
 
 /**
  * Writes the trust files of an instance into `dir` (made if absent, 0755): trusted_root.json, signing_config.json,
@@ -55,45 +59,13 @@ function toText(value: unknown): string {
   return `${JSON.stringify(value, null, 2)}\n`;
 }
 
-async function putFile(path: string, content: string | undefined): Promise<boolean> {
-  const present = await readIfThere(path);
-  if (present === content) return false;
-  if (content === undefined) await rm(path, { force: true });
-  else await replaceFile(path, content);
-  await syncDirectory(dirname(path));
-  return true;
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
 /** A reader sees the old content or the new, never a part; a crash leaves at most a stray temporary file. */
-async function replaceFile(path: string, content: string): Promise<void> {
-  const temporary = `${path}.tmp`;
-  await rm(temporary, { force: true });
-  const file = await open(temporary, 'wx', 0o644);
-  try {
-    await file.writeFile(content);
-    // The umask may have taken bits away that nginx and the clients need.
-    await file.chmod(0o644);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, path);
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
+async function putFile(path: string, content: string | undefined): Promise<boolean> {
+  const present = await readIfExists(path);
+  const wanted = content === undefined ? undefined : Buffer.from(content);
+  if (wanted === undefined ? present === undefined : present !== undefined && wanted.equals(present)) return false;
+  if (wanted === undefined) await rm(path, { force: true });
+  else await replaceFile(path, `${path}.tmp`, wanted, publicFile);
+  await syncPath(dirname(path));
+  return true;
 }
