@@ -8,7 +8,7 @@ const readyWithinMs = 30_000;
 const stopWithinMs = 15_000;
 const fixedPortWithinMs = 60_000;
 const pollMs = 50;
-const tailChars = 4_000;
+const tailChars = 32_000;
 
 /** A server program to start on 127.0.0.1. */
 export interface ServerProgram {
