@@ -1,7 +1,7 @@
 import { AppError } from '../errors.js';
 import type { Issuer } from './issuer.js';
-import type { Issuers } from './issuers.js';
 import { toPrincipal } from './issuer-types.js';
+import type { Issuers } from './issuers.js';
 import type { Principal } from './principal.js';
 import { quote } from './quote.js';
 import { assumeVerified, checkSignature, parseToken, type RawToken } from './token.js';
@@ -48,7 +48,12 @@ export async function inspectToken(
   if (issuer === undefined) return { findings, principal: undefined };
   const keyName = raw.keyId === undefined ? 'no key id' : `key id ${quote(raw.keyId)}`;
   if (askIssuer) await attempt('signature', `${raw.algorithm}, ${keyName}`, () => checkSignature(raw, issuer));
-  else findings.push({ check: 'signature', result: 'skipped', detail: `${raw.algorithm}, ${keyName}; not checked offline` });
+  else
+    findings.push({
+      check: 'signature',
+      result: 'skipped',
+      detail: `${raw.algorithm}, ${keyName}; not checked offline`,
+    });
   await attempt('audience', issuer.config.clientId, () => checkAudience(raw.untrustedClaims, issuer.config.clientId));
   await attempt('times', 'within exp, nbf and iat', () => checkTimes(raw.untrustedClaims, clock()));
   const principal = await attempt('identity', `type ${issuer.config.type}`, () => principalOf(raw, issuer));

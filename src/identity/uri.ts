@@ -50,6 +50,9 @@ function encodeFragment(fragment: string): string {
 
 function hostOf(authority: string, text: string, what: string): string {
   const hostAndPort = authority.slice(authority.lastIndexOf('@') + 1);
+  const user = authority.slice(0, -hostAndPort.length - 1);
+  if (!/^[A-Za-z0-9\-._:~!$&'()*+,;=%]*$/.test(user))
+    throw invalid(text, what, 'its user part has characters that none has');
   const match = /^(\[[0-9A-Fa-f:.%]+\]|[^[\]:@\\ "<>^`{|}]+)(?::\d*)?$/.exec(hostAndPort);
   if (match?.[1] === undefined) throw invalid(text, what, 'its host is empty or has characters that no host has');
   return match[1];
