@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { QuickstartPorts } from './quickstart-ports.js';
-import { demoHost, quickstartPaths } from './quickstart-state.js';
+import { defaultDataDir, demoHost, quickstartPaths } from './quickstart-state.js';
 import type { ObtainedCertificate } from './request-certificate.js';
 import { certificateText, checksText, styleOf, table } from './request-report.js';
 
@@ -41,7 +41,7 @@ export function endText(once: boolean): string {
   return once ? '\nDone.\n' : '\nServing until Ctrl-C.\n';
 }
 
-function cosignText({ dataDir, issuer, email, program }: QuickstartReport): string {
+function cosignText({ dataDir, url, issuer, email, program }: QuickstartReport): string {
   const paths = quickstartPaths(dataDir);
   const file = join(paths.demo, 'hello.txt');
   const bundle = join(paths.demo, 'hello.bundle.json');
@@ -60,11 +60,12 @@ function cosignText({ dataDir, issuer, email, program }: QuickstartReport): stri
     `--certificate-oidc-issuer ${quote(issuer)}`,
     `--insecure-ignore-tlog ${quote(file)}`,
   ];
-  const dataDirFlag = dataDir === './quickstart-data' ? '' : ` --data-dir ${quote(dataDir)}`;
+  const dataDirFlag = dataDir === defaultDataDir ? '' : ` --data-dir ${quote(dataDir)}`;
   return `${command(sign)}
 ${command(verify)}
   The token is good for an hour; a new one: ${program} quickstart token${dataDirFlag}
   Verify within the certificate's ten minutes: there is no timestamp authority here to say when the file was signed.
+  For a certificate in a file: ${program} request --url ${url} --identity-token-file ${quote(paths.token)}
 `;
 }
 

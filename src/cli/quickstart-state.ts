@@ -12,6 +12,8 @@ import { CommandError } from './request-io.js';
 /** Only this machine may reach the demo: its provider gives tokens to whoever asks. */
 export const demoHost = '127.0.0.1';
 
+export const defaultDataDir = './quickstart-data';
+
 const stateSchema = z.object({
   version: z.literal(1),
   httpPort: z.number().int().min(1).max(65535),

@@ -172,6 +172,7 @@ export interface FakeServerOptions {
   readonly otherLeaf?: Uint8Array;
   readonly withoutLog?: boolean;
   readonly trustedRoot?: string;
+  readonly port?: number;
 }
 
 export interface FakeServer {
@@ -217,7 +218,7 @@ export async function startFakeServer(lab: Lab, options: FakeServerOptions = {})
     requests.push({ body, authorization: request.headers.authorization });
     response.writeHead(options.answer?.status ?? 200).end(options.answer?.body ?? issue(body));
   });
-  const url = await listen(server);
+  const url = await listen(server, options.port ?? 0);
   return {
     url,
     requests,
@@ -239,8 +240,8 @@ function treeHead(root: Uint8Array, key: CheckpointSigner['key']): string {
   });
 }
 
-async function listen(server: Server): Promise<string> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+async function listen(server: Server, port: number): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   const address = server.address();
   return `http://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`;
 }

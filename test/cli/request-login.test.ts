@@ -114,7 +114,13 @@ describe('login', () => {
 
   test('a device login shows the code and returns the token once the user agreed', async () => {
     routes['/device'] = () => ({
-      body: { device_code: 'd', user_code: 'ABCD-EFGH', verification_uri: `${issuer}/go`, expires_in: 60, interval: 0.01 },
+      body: {
+        device_code: 'd',
+        user_code: 'ABCD-EFGH',
+        verification_uri: `${issuer}/go`,
+        expires_in: 60,
+        interval: 0.01,
+      },
     });
     let polls = 0;
     routes['/token'] = () => {
