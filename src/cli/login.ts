@@ -25,8 +25,8 @@ const defaultTimeoutMs = 5 * 60_000;
 const loopbackHosts = ['127.0.0.1', '[::1]', 'localhost'];
 
 /**
- * Sends the user to the provider in a browser and returns the ID token (state, nonce, PKCE and the token's signature-free
- * claims checked by openid-client; the CA verifies the signature).
+ * Sends the user to the provider in a browser and returns the ID token. openid-client checks state, nonce, issuer,
+ * audience and times; the signature is for the certificate authority to verify.
  * @throws CommandError 1 when the provider or the user refuses, or nothing happens in time.
  */
 export async function loginWithBrowser(options: LoginOptions, io: LoginIo): Promise<string> {

@@ -31,7 +31,7 @@ export function reportText(report: QuickstartReport): string {
   return [
     `${style.strong('Mayfly is running')}\n${table(places, style)}`,
     `${style.strong('It issued a certificate')}\n${certificateText(obtained.summary, style)}`,
-    `${style.strong('Which was checked')}\n${checksText(obtained.checks, style)}`,
+    `${style.strong('The certificate was checked')}\n${checksText(obtained.checks, style)}`,
     `${style.strong('Sign and verify a file with cosign 3')}\n\n${cosignText(report)}`,
   ].join('\n');
 }

@@ -108,10 +108,15 @@ async function startDemo(
 async function firstCertificate({ dataDir, url, issuer }: Demo, io: CommandIo): Promise<ObtainedCertificate> {
   const paths = quickstartPaths(dataDir);
   const token = await logIn(issuer, io);
-  await writePrivate(paths.token, `${token}\n`);
+  await keepToken(dataDir, token);
   await requireFile(paths.signingConfig);
   const trust = await loadTrust({ url, trustedRoot: paths.trustedRoot }, io);
   return obtainCertificate({ url, token, keyAlgorithm: 'ecdsa-p256', csr: false, trust }, io);
+}
+
+/** Without a newline at the end: cosign sends the file as it is in a header. */
+function keepToken(dataDir: string, token: string): Promise<void> {
+  return writePrivate(quickstartPaths(dataDir).token, token);
 }
 
 /** A file to sign. */
@@ -132,7 +137,7 @@ export async function tokenCommand(dataDir: string, io: CommandIo): Promise<numb
     const state = await readState(dataDir);
     if (state === undefined) throw new CommandError(1, `${dataDir} holds no quickstart; run "mayfly quickstart" first`);
     const token = await logIn(urlOf(state.oidcPort), io);
-    await writePrivate(quickstartPaths(dataDir).token, `${token}\n`);
+    await keepToken(dataDir, token);
     io.out(`${token}\n`);
     return 0;
   } catch (error) {
