@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type Certificate, certificateUse, parseCertificate } from '../../src/x509/certificate.js';
+import { type Certificate, certificateUse } from '../../src/x509/certificate.js';
 import { children, contentOf, readDer } from '../../src/x509/der.js';
 import { extensionNames, identityExtensions, sigstoreArc } from '../../src/x509/extensions.js';
 import { decodePem } from '../../src/x509/pem.js';
@@ -77,7 +77,7 @@ export const sampleLeaf: LeafFields = {
   authorityKeyId: Buffer.alloc(20, 7),
   notBefore: new Date('2026-05-01T10:00:00.900Z'),
   notAfter: new Date('2026-05-01T10:10:00.900Z'),
-  spki: Buffer.from('302a300506032b6570032100' + '5a'.repeat(32), 'hex'),
+  spki: Buffer.from(`302a300506032b6570032100${'5a'.repeat(32)}`, 'hex'),
   san: { kind: 'uri', value: 'https://github.com/octo/repo/.github/workflows/w.yml@refs/heads/main' },
   extensions: {
     issuer: 'https://token.actions.example',
