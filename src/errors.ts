@@ -167,5 +167,7 @@ export function toAppError(error: unknown): AppError {
 
 /** The message of anything thrown, for a log line or an operator's terminal; never for a client. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  // Not instanceof: an error of another realm (jest's, a worker's) is an error too.
+  if (typeof error === 'object' && error !== null && 'message' in error) return String(error.message);
+  return String(error);
 }

@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs';
-import { mkdir, open, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { AppError, messageOf } from '../errors.js';
+import { join } from 'node:path';
+import { readIfExists, replaceFile } from '../ctlog/durable-file.js';
+import { AppError } from '../errors.js';
 
 /**
  * The URL this instance is known under, for good: a log's origin is part of every checkpoint it ever signed
@@ -12,10 +11,10 @@ import { AppError, messageOf } from '../errors.js';
  */
 export async function publicUrlOf(dataDir: string, given: string | undefined, fallback: string): Promise<string> {
   const file = join(dataDir, 'public-url');
-  const recorded = readRecord(file);
+  const recorded = await readRecord(file);
   if (recorded === undefined) {
     const url = given ?? fallback;
-    await writeRecord(file, url);
+    await replaceFile(file, `${file}.new`, Buffer.from(`${url}\n`), { mode: 0o644, sync: true });
     return url;
   }
   if (given !== undefined && given !== recorded) {
@@ -28,28 +27,12 @@ export async function publicUrlOf(dataDir: string, given: string | undefined, fa
   return recorded;
 }
 
-function readRecord(file: string): string | undefined {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8').trim();
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw new AppError('STARTUP', `cannot read ${file}: ${messageOf(error)}`, { cause: error });
-  }
+async function readRecord(file: string): Promise<string | undefined> {
+  const bytes = await readIfExists(file);
+  if (bytes === undefined) return undefined;
+  const text = Buffer.from(bytes).toString('utf8').trim();
   if (!URL.canParse(text)) throw new AppError('STARTUP', `${file} holds "${text.slice(0, 80)}"; expected a URL`);
   return text;
-}
-
-async function writeRecord(file: string, url: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
-  const handle = await open(`${file}.new`, 'w', 0o644);
-  try {
-    await handle.writeFile(`${url}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.new`, file);
 }
 
 /** The log's origin: its submission prefix without the scheme (static-ct-api). */

@@ -16,8 +16,8 @@ export async function openCa(
   if (choice.kind === 'ephemeral') return createEphemeralCa(clock);
   if (choice.kind === 'file') {
     const signer = openFileSigner(readFlagFile('--fileca-key', choice.keyPath), choice.password);
-    return named('--fileca-cert', choice.certPath, () =>
-      loadChain(readFlagFile('--fileca-cert', choice.certPath), signer, clock()),
+    return (
+      loadChain(readFlagFile('--fileca-cert', choice.certPath), signer, clock())
     );
   }
   if (data === undefined) throw new AppError('STARTUP', 'the data directory holds the CA, but it was not opened');

@@ -65,7 +65,7 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
     );
   }
   const data = await openDataDirectory(config.dataDir, { clock });
-  warnOfOfflineRoot(data, logger);
+
   const publicUrl = await publicUrlOf(config.dataDir, config.publicUrl, listenUrl);
   const ca = await openCa(config.ca, data, clock);
   closing.add(() => ca.signer.close());

@@ -25,6 +25,8 @@ export interface TokenOptions {
   readonly header?: Record<string, unknown>;
   /** Signs with a key that the issuer does not publish. */
   readonly otherKey?: boolean;
+  /** Leaves out the usual `iat` and `exp`. */
+  readonly asIs?: boolean;
 }
 
 const base64url = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -90,7 +92,7 @@ interface Keys {
 
 function makeToken(claims: Record<string, unknown>, options: TokenOptions, keys: Keys): string {
   const now = Math.floor(Date.now() / 1000);
-  const filled: Record<string, unknown> = { iat: now, exp: now + 3600, ...claims };
+  const filled: Record<string, unknown> = options.asIs === true ? { ...claims } : { iat: now, exp: now + 3600, ...claims };
   for (const [name, value] of Object.entries(filled)) {
     const offset = typeof value === 'string' ? /^now([+-][\d.]+)?$/.exec(value) : null;
     if (offset !== null) filled[name] = now + Number(offset[1] ?? 0);
