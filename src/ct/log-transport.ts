@@ -1,0 +1,76 @@
+import http from 'node:http';
+import https from 'node:https';
+
+/** An HTTP answer, read to its end. */
+export interface LogAnswer {
+  readonly status: number;
+  /** The Retry-After header as it came. */
+  readonly retryAfter: string | undefined;
+  readonly body: Buffer;
+}
+
+/** Sends one POST of JSON and reads the answer; rejects on a network error, a body past its limit, or an abort. */
+export interface LogTransport {
+  post(url: URL, json: string, signal: AbortSignal): Promise<LogAnswer>;
+  close(): void;
+}
+
+export interface LogTransportOptions {
+  /** Sent as Host instead of the URL's (TLS still verifies the URL's name). */
+  readonly hostHeader?: string;
+  /** PEM certificates to trust for TLS instead of the system's. */
+  readonly caCert?: string;
+  /** Bytes of an answer's body; a longer one is an error. */
+  readonly maxBytes: number;
+}
+
+/**
+ * A transport on node:http(s): the built-in fetch can neither send another Host nor trust another root. Keeps
+ * connections alive and follows no redirect.
+ */
+export function logTransport(options: LogTransportOptions): LogTransport {
+  const { hostHeader, caCert, maxBytes } = options;
+  const pool = { keepAlive: true, maxSockets: 64 };
+  const plain = new http.Agent(pool);
+  const tls = new https.Agent(caCert === undefined ? pool : { ...pool, ca: caCert });
+
+  function post(url: URL, json: string, signal: AbortSignal): Promise<LogAnswer> {
+    const headers = {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(json),
+      ...(hostHeader === undefined ? {} : { host: hostHeader }),
+    };
+    return new Promise((resolve, reject) => {
+      const secure = url.protocol === 'https:';
+      const settings = { method: 'POST', headers, signal, agent: secure ? tls : plain };
+      const request = (secure ? https : http).request(url, settings, (response) => {
+        readAnswer(response, maxBytes).then(resolve, reject);
+      });
+      request.once('error', reject);
+      request.end(json);
+    });
+  }
+
+  return {
+    post,
+    close() {
+      plain.destroy();
+      tls.destroy();
+    },
+  };
+}
+
+async function readAnswer(response: http.IncomingMessage, maxBytes: number): Promise<LogAnswer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > maxBytes) {
+      response.destroy();
+      throw new Error(`the answer is longer than ${maxBytes} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  const { statusCode: status = 0, headers } = response;
+  return { status, retryAfter: headers['retry-after'], body: Buffer.concat(chunks) };
+}
