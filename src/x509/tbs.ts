@@ -31,15 +31,16 @@ const version3 = bytes(0xa0, 0x03, 0x02, 0x01, 0x02);
 const emptyName = bytes(0x30, 0x00);
 const otherNameOid = encodeOid(`${sigstoreArc}.7`);
 
-function extension(oid: string, isCritical: boolean, value: Uint8Array): Uint8Array {
+/** DER Extension (RFC 5280 Section 4.1.2.9) from its dotted OID and the DER of its value. */
+export function encodeExtension(oid: string, isCritical: boolean, value: Uint8Array): Uint8Array {
   const octets = encodeElement(tag.octetString, value);
   return isCritical ? encodeSequence(encodeOid(oid), critical, octets) : encodeSequence(encodeOid(oid), octets);
 }
 
 /** Critical keyUsage digitalSignature, then extendedKeyUsage codeSigning: the same bytes in every leaf. */
 const usage = Buffer.concat([
-  extension('2.5.29.15', true, bytes(0x03, 0x02, 0x07, 0x80)),
-  extension('2.5.29.37', false, encodeSequence(encodeOid('1.3.6.1.5.5.7.3.3'))),
+  encodeExtension('2.5.29.15', true, bytes(0x03, 0x02, 0x07, 0x80)),
+  encodeExtension('2.5.29.37', false, encodeSequence(encodeOid('1.3.6.1.5.5.7.3.3'))),
 ]);
 const subjectKeyIdOid = encodeOid('2.5.29.14');
 const authorityKeyIdOid = encodeOid('2.5.29.35');
@@ -55,11 +56,11 @@ const identityRows = extensionNames
   .reverse();
 
 /** The critical extension that makes a certificate a precertificate (RFC 6962 Section 3.1). */
-export const poisonExtension: Uint8Array = extension('1.3.6.1.4.1.11129.2.4.3', true, bytes(0x05, 0x00));
+export const poisonExtension: Uint8Array = encodeExtension('1.3.6.1.4.1.11129.2.4.3', true, bytes(0x05, 0x00));
 
 /** The embedded SCT list (RFC 6962 Section 3.3) from its TLS-encoded SignedCertificateTimestampList. */
 export function sctListExtension(list: Uint8Array): Uint8Array {
-  return extension('1.3.6.1.4.1.11129.2.4.2', false, encodeElement(tag.octetString, list));
+  return encodeExtension('1.3.6.1.4.1.11129.2.4.2', false, encodeElement(tag.octetString, list));
 }
 
 /**
