@@ -59,7 +59,7 @@ export async function startCa(options: CaServerOptions): Promise<CaServer> {
   const server = await startServer({
     name: 'mayfly',
     command: process.execPath,
-    args: [process.env.INTEROP_MAIN ?? resolve(projectDir, 'dist/main.js'), ...args],
+    args: [resolve(projectDir, 'dist/main.js'), ...args],
     cwd: options.dir,
     readyUrl: `${url}/readyz`,
   });
