@@ -62,6 +62,7 @@ export class Sequencer {
    * Throws AppError OVERLOADED when the queue is full, SHUTTING_DOWN, or CT_LOG_UNAVAILABLE.
    */
   async add(candidate: Candidate, sequenced: (placed: Placed) => void): Promise<Placed> {
+    if (this.#closed) throw new AppError('SHUTTING_DOWN', 'the log takes no more entries', { retryAfterSeconds: 5 });
     const key = dedupeKey(candidate.entry);
     const name = Buffer.from(key).toString('latin1');
     const known = this.#inFlight.get(name) ?? this.#options.index.find(key);
@@ -98,7 +99,6 @@ export class Sequencer {
   }
 
   #requireRoom(): void {
-    if (this.#closed) throw new AppError('SHUTTING_DOWN', 'the log takes no more entries', { retryAfterSeconds: 5 });
     const ready = this.#options.writer.readiness();
     if (!ready.ok) throw new AppError('CT_LOG_UNAVAILABLE', ready.reason, { retryAfterSeconds: 2 });
     if (this.#queue.length < this.#options.maxPending) return;

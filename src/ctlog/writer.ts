@@ -33,6 +33,8 @@ export interface Placement {
 const aheadMs = 20;
 /** The longest wait for a clock that is a little behind. */
 const patienceMs = 100;
+/** A commit that takes longer than this makes the log count as not ready. */
+const slowMs = 10_000;
 
 /**
  * The log's one writer: turns a batch of leaves into a committed, published tree head, in the order DESIGN.md promises.
@@ -46,6 +48,8 @@ export class Writer {
   #state: LogState;
   #published: SignedTreeHead;
   #stopped: string | undefined;
+  /** Start of the commit under way. */
+  #busySince: number | undefined;
 
   private constructor(options: WriterOptions, state: LogState) {
     this.#options = options;
@@ -71,7 +75,11 @@ export class Writer {
   /** Whether an `append` now would be tried. */
   readiness(): Readiness {
     if (this.#stopped !== undefined) return { ok: false, reason: this.#stopped };
-    const behind = this.#state.head.timestamp - this.#options.clock();
+    const now = this.#options.clock();
+    const waitingMs = this.#busySince === undefined ? 0 : now - this.#busySince;
+    if (waitingMs > slowMs)
+      return { ok: false, reason: `a write to the log's storage has taken ${waitingMs} ms so far` };
+    const behind = this.#state.head.timestamp - now;
     return behind > patienceMs ? { ok: false, reason: clockBehind(behind) } : { ok: true };
   }
 
@@ -170,11 +178,14 @@ export class Writer {
   }
 
   async #orStop(doing: string, step: () => Promise<void>): Promise<void> {
+    this.#busySince = this.#options.clock();
     try {
       await step();
     } catch (error) {
       this.#stop(`the log could not ${doing}`, error);
       throw unavailable(this.#stopped ?? '', error);
+    } finally {
+      this.#busySince = undefined;
     }
   }
 

@@ -1,0 +1,106 @@
+import { CheckpointConflict, checkpointPath, type LogStorage } from '../../src/ctlog/storage.js';
+
+/** A file with what readers see and what a power failure would leave. */
+interface File {
+  visible: Uint8Array | undefined;
+  durable: Uint8Array | undefined;
+}
+
+/**
+ * The storage contract in memory, as weak as the contract allows: whatever is not flushed may be lost by `powerFailure`.
+ * `violations` collects uploads that gave a path a second content.
+ */
+export class MemoryStorage implements LogStorage {
+  readonly name = 'memory';
+  readonly violations: string[] = [];
+  readonly #files = new Map<string, File>();
+  readonly #stages = new Map<string, File>();
+  readonly #contents = new Map<string, string>();
+  #committed: Uint8Array | undefined;
+
+  /** Everything that is not durable survives if `keep` says so for its name. */
+  powerFailure(keep: (name: string) => boolean): void {
+    for (const files of [this.#files, this.#stages]) {
+      for (const [name, file] of files) {
+        if (!keep(name)) file.visible = file.durable;
+        file.durable = file.visible;
+        if (file.visible === undefined) files.delete(name);
+      }
+    }
+  }
+
+  async loadCheckpoint(): Promise<Uint8Array | undefined> {
+    return this.#committed;
+  }
+
+  async replaceCheckpoint(expected: Uint8Array | undefined, next: Uint8Array): Promise<void> {
+    const found = this.#committed;
+    const same = found === undefined || expected === undefined ? found === expected : !Buffer.compare(found, expected);
+    if (!same) throw new CheckpointConflict('another checkpoint');
+    this.#committed = next;
+  }
+
+  async stage(name: string, bytes: Uint8Array): Promise<void> {
+    this.#stages.set(name, { visible: bytes, durable: bytes });
+  }
+
+  async listStages(): Promise<string[]> {
+    return [...this.#stages].filter(([, file]) => file.visible !== undefined).map(([name]) => name);
+  }
+
+  async fetchStage(name: string): Promise<Uint8Array> {
+    return this.#stages.get(name)?.visible ?? Promise.reject(new Error(`no stage ${name}`));
+  }
+
+  async discardStages(names: readonly string[], durable: boolean): Promise<void> {
+    for (const name of names) {
+      const file = this.#stages.get(name);
+      if (file !== undefined) file.visible = undefined;
+    }
+    if (durable) for (const [name, file] of this.#stages) if (file.visible === undefined) this.#stages.delete(name);
+  }
+
+  async upload(path: string, bytes: Uint8Array): Promise<void> {
+    const content = Buffer.from(bytes).toString('base64');
+    const before = this.#contents.get(path);
+    if (before !== undefined && before !== content) this.violations.push(path);
+    this.#contents.set(path, content);
+    this.#show(path, bytes);
+  }
+
+  /** What a crash in the middle of a stage leaves. */
+  tornStage(name: string, bytes: Uint8Array): void {
+    const part = bytes.subarray(0, bytes.length / 2);
+    this.#stages.set(name, { visible: part, durable: part });
+  }
+
+  async flush(paths: Iterable<string>): Promise<void> {
+    for (const path of paths) {
+      const file = this.#files.get(path);
+      if (file === undefined) throw new Error(`flush of ${path}, which was never uploaded`);
+      file.durable = file.visible;
+    }
+  }
+
+  async discardPartials(directories: Iterable<string>): Promise<void> {
+    for (const directory of directories) {
+      for (const path of this.#files.keys()) if (path.startsWith(`${directory}/`)) this.#files.delete(path);
+    }
+  }
+
+  async publish(checkpoint: Uint8Array): Promise<void> {
+    this.#show(checkpointPath, checkpoint);
+  }
+
+  async fetch(path: string): Promise<Uint8Array | undefined> {
+    return this.#files.get(path)?.visible;
+  }
+
+  async close(): Promise<void> {}
+
+  #show(path: string, bytes: Uint8Array): void {
+    const file = this.#files.get(path) ?? { visible: undefined, durable: undefined };
+    file.visible = bytes;
+    this.#files.set(path, file);
+  }
+}
