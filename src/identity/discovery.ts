@@ -1,5 +1,6 @@
 import { isObject } from './claims.js';
-import { FetchError, type Fetcher, type FetchPolicy } from './fetcher.js';
+import { FetchError } from './fetch-error.js';
+import type { Fetcher, FetchPolicy } from './fetcher.js';
 import { type IssuerKey, parseJwks } from './jwks.js';
 import { describe, quote } from './quote.js';
 import { isSignatureAlgorithm, type SignatureAlgorithm } from './signature.js';

@@ -4,6 +4,7 @@ import { request as httpsRequest } from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
 import { rootCertificates } from 'node:tls';
 import { addressKind, bareHost, isInternalName } from './address.js';
+import { FetchError } from './fetch-error.js';
 import type { ProxyFor } from './proxy.js';
 import { proxied, type RequestSettings } from './proxy-request.js';
 
@@ -19,18 +20,6 @@ export interface FetchPolicy {
 export interface Fetcher {
   /** The body of a 200 answer as text. Throws FetchError within the time limit. */
   get(url: URL, policy: FetchPolicy): Promise<string>;
-}
-
-/** Why a fetch failed, in words that may go to a client; details are in `cause`. */
-export class FetchError extends Error {
-  override readonly name = 'FetchError';
-  /** Whether the same fetch may succeed later without anybody changing anything. */
-  readonly temporary: boolean;
-
-  constructor(message: string, temporary: boolean, cause?: unknown) {
-    super(message, cause === undefined ? undefined : { cause });
-    this.temporary = temporary;
-  }
 }
 
 export interface FetcherOptions {
@@ -184,6 +173,6 @@ const failures: Readonly<Record<string, string>> = {
 };
 
 function connectionFailure(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const code = typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : '';
   return failures[code] ?? 'it could not be reached';
 }

@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import { AppError } from '../errors.js';
 import { DiscoveryError, type IssuerKeys } from './discovery.js';
-import { FetchError } from './fetcher.js';
+import { FetchError } from './fetch-error.js';
 import { checkAlgorithm, keyUnknown, selectKeys } from './key-selection.js';
 import { quote } from './quote.js';
 import type { SignatureAlgorithm } from './signature.js';

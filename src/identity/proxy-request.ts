@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as tlsConnect } from 'node:tls';
 import { bareHost } from './address.js';
+import { FetchError } from './fetch-error.js';
 import { portOf } from './proxy.js';
 
 /** What every request has in common, proxied or not. */
@@ -55,12 +56,12 @@ function openTunnel(url: URL, proxy: URL, signal: AbortSignal | undefined): Prom
         return resolve(socket);
       }
       socket.destroy();
-      reject(new Error(`the proxy answered CONNECT with status ${response.statusCode}`));
+      reject(new FetchError(`the proxy answered CONNECT with status ${response.statusCode}`, true));
     });
     // An answer in place of the tunnel.
     request.once('response', (response) => {
       response.destroy();
-      reject(new Error(`the proxy answered CONNECT with status ${response.statusCode}`));
+      reject(new FetchError(`the proxy answered CONNECT with status ${response.statusCode}`, true));
     });
     request.on('error', reject);
     request.end();

@@ -79,7 +79,7 @@ describe('parseJwks', () => {
   test('takes any JSON or says what is wrong with it', () => {
     const member = fc.constantFrom('kty', 'n', 'e', 'crv', 'x', 'y', 'use', 'alg', 'kid', 'd', 'key_ops');
     const value = fc.oneof(
-      fc.constantFrom('RSA', 'EC', 'OKP', 'P-256', 'Ed25519', 'AQAB', 'sig', 'ES256', good['n']),
+      fc.constantFrom('RSA', 'EC', 'OKP', 'P-256', 'Ed25519', 'AQAB', 'sig', 'ES256', 'A'.repeat(342)),
       fc.jsonValue(),
     );
     const keys = fc.array(fc.dictionary(member, value), { maxLength: 4 });

@@ -1,5 +1,5 @@
 import type { IssuerKeys } from '../../src/identity/discovery.js';
-import { FetchError } from '../../src/identity/fetcher.js';
+import { FetchError } from '../../src/identity/fetch-error.js';
 import { parseJwks } from '../../src/identity/jwks.js';
 import { createKeyCache, defaultKeyTimes, type KeySource } from '../../src/identity/keys.js';
 import { failureOf, publicJwk, rsaKey } from './support.js';
