@@ -63,7 +63,7 @@ function issuerUrl(entry: LocatedEntry, fields: Fields, wildcard: boolean, conte
     throw configError(given, `is "${text}", but the issuer stands under the key "${entry.key}"; expected the same URL`);
   }
   if (wildcard) checkPattern(entry, context.warnings);
-  else checkIssuerUrl(entry);
+  else checkIssuerUrl(entry, context.warnings);
   return entry.key;
 }
 

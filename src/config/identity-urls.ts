@@ -2,11 +2,12 @@ import { asText } from './identity-fields.js';
 import { configError, type LocatedEntry, where } from './identity-tree.js';
 
 /** Refuses an `oidc-issuers` key that cannot be an issuer (OpenID Connect Discovery 1.0 Section 3): AppError STARTUP. */
-export function checkIssuerUrl(entry: LocatedEntry): void {
+export function checkIssuerUrl(entry: LocatedEntry, warnings: string[]): void {
   if (entry.key.includes('*')) {
     throw configError(entry, 'has a *, which has a meaning under meta-issuers only');
   }
   checkUrl(entry, entry.key);
+  warnClearText(entry, warnings);
 }
 
 /** A `*` stands for one host label or path part, whole or in part: at most one star in each. */
@@ -14,6 +15,7 @@ export function checkPattern(entry: LocatedEntry, warnings: string[]): void {
   const pattern = entry.key;
   if (!pattern.includes('*')) throw configError(entry, 'has no *; an issuer without one belongs under oidc-issuers');
   checkUrl(entry, pattern.replaceAll('*', 'x'));
+  warnClearText(entry, warnings);
   const [, authority = '', path = ''] = /^https?:\/\/([^/]*)(.*)$/.exec(pattern) ?? [];
   const [host = '', port = ''] = authority.split(':');
   if (port.includes('*')) throw configError(entry, 'has a * in the port; expected it in host labels or path parts');
@@ -23,6 +25,14 @@ export function checkPattern(entry: LocatedEntry, warnings: string[]): void {
   if (host.split('.').slice(-2).join('.').includes('*')) {
     warnings.push(`${where(entry)}a * in the last two labels of the host matches domains that anyone can register`);
   }
+}
+
+function warnClearText(entry: LocatedEntry, warnings: string[]): void {
+  if (!entry.key.startsWith('http://') || /^http:\/\/(?:localhost|127\.[\d.]+|\[::1\])(?:[:/]|$)/.test(entry.key))
+    return;
+  warnings.push(
+    `${where(entry)}is http: whoever can change traffic on the way can sign tokens in its name; expected https`,
+  );
 }
 
 function checkUrl(entry: LocatedEntry, text: string): void {

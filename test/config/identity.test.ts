@@ -121,6 +121,16 @@ ci-issuer-metadata:
     ]);
   });
 
+  test('warns of an issuer without TLS, unless it is on loopback', () => {
+    const warningsOf = (url: string) => parseIdentityConfig(issuer('type: email', url), 'id.yaml').warnings;
+    expect(warningsOf('http://idp.example.com')).toEqual([
+      expect.stringContaining('id.yaml:2: oidc-issuers["http://idp.example.com"]: is http'),
+    ]);
+    expect(warningsOf('http://127.0.0.1.example.com/x').length).toBe(1);
+    for (const local of ['http://127.0.0.1:9110', 'http://localhost', 'http://localhost:80/x'])
+      expect(warningsOf(local)).toEqual([]);
+  });
+
   test('an empty configuration loads with a warning', () => {
     expect(parseIdentityConfig('{}', 'id.yaml').warnings).toEqual([
       'id.yaml:1: names no issuer under oidc-issuers or meta-issuers, so every token is refused',
