@@ -2,6 +2,7 @@ import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:cr
 import { AppError, messageOf } from '../errors.js';
 import { encodeElement, encodeOid, encodeSequence, tag } from '../x509/der.js';
 import { pemLabel } from '../x509/pem.js';
+import { isCode } from './private-file.js';
 import type { Signer } from './signer.js';
 
 interface SigningAlgorithm {
@@ -100,7 +101,7 @@ function readPrivateKey(pem: string | Uint8Array, passphrase: string | undefined
 
 function unreadable(isEncrypted: boolean, cause: unknown): string {
   if (!isEncrypted) return `the CA key cannot be read as PKCS#8, SEC1 or PKCS#1: ${messageOf(cause)}`;
-  if (cause instanceof Error && 'code' in cause && cause.code === 'ERR_OSSL_EVP_UNSUPPORTED') {
+  if (isCode(cause, 'ERR_OSSL_EVP_UNSUPPORTED')) {
     return 'the CA key is encrypted in an outdated way; encrypt it again with openssl pkcs8 -topk8 -v2 aes-256-cbc';
   }
   return 'the CA key cannot be decrypted: the password is wrong, or the file is damaged';

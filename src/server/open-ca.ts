@@ -10,18 +10,29 @@ import { AppError, messageOf } from '../errors.js';
 /** Opens the CA that the settings name; throws AppError STARTUP naming the flag and the file that is wrong. */
 export async function openCa(
   choice: CaChoice,
-  data: DataDirectory | undefined,
+  data: DataDirectory,
   clock: () => number,
 ): Promise<CertificateAuthority> {
   if (choice.kind === 'ephemeral') return createEphemeralCa(clock);
-  if (choice.kind === 'file') {
-    const signer = openFileSigner(readFlagFile('--fileca-key', choice.keyPath), choice.password);
-    return (
-      loadChain(readFlagFile('--fileca-cert', choice.certPath), signer, clock())
-    );
+  if (choice.kind === 'file') return openFileCa(choice, clock);
+  return data.openCa();
+}
+
+function openFileCa(choice: Extract<CaChoice, { kind: 'file' }>, clock: () => number): CertificateAuthority {
+  const key = readFlagFile('--fileca-key', choice.keyPath);
+  const signer = naming(`--fileca-key ${choice.keyPath}`, () => openFileSigner(key, choice.password));
+  const chain = readFlagFile('--fileca-cert', choice.certPath);
+  return naming(`--fileca-cert ${choice.certPath}`, () => loadChain(chain, signer, clock()));
+}
+
+/** Runs `open` and puts flag and file before what it complains about. */
+function naming<T>(where: string, open: () => T): T {
+  try {
+    return open();
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    throw new AppError('STARTUP', `${where}: ${error.detail}`, { cause: error });
   }
-  if (data === undefined) throw new AppError('STARTUP', 'the data directory holds the CA, but it was not opened');
-  return data.ca;
 }
 
 /** The text of a file a flag names; throws AppError STARTUP with both names. */
