@@ -1,9 +1,9 @@
 import { AppError } from '../errors.js';
-import { type Certificate, type Extension, parseCertificate } from './certificate.js';
-import { DerError } from './der.js';
+import { children, DerError, type DerNode, encodeOid, encodingOf, expectTag, readDer, tag } from './der.js';
+import { poisonExtension } from './tbs.js';
 
-const poisonOid = '1.3.6.1.4.1.11129.2.4.3';
-const sctListOid = '1.3.6.1.4.1.11129.2.4.2';
+const poisonOid = encodeOid('1.3.6.1.4.1.11129.2.4.3');
+const sctListOid = encodeOid('1.3.6.1.4.1.11129.2.4.2');
 
 /**
  * Proves, from the bytes alone, that a certificate is the one its precertificate promised: equal apart from the poison,
@@ -12,56 +12,74 @@ const sctListOid = '1.3.6.1.4.1.11129.2.4.2';
  * Both are DER. Throws AppError INTERNAL naming the part that differs.
  */
 export function corresponds(precertificate: Uint8Array, certificate: Uint8Array): void {
-  const pre = parse(precertificate, 'precertificate');
-  const final = parse(certificate, 'certificate');
-  for (const [part, name] of comparedParts) {
-    if (!equal(pre[part], final[part])) throw differing(name);
+  const pre = partsOf(precertificate, 'precertificate');
+  const final = partsOf(certificate, 'certificate');
+  for (const [index, name] of partNames.entries()) {
+    if (!equal(pre.fields[index], final.fields[index])) throw differing(name);
   }
-  for (const time of ['notBefore', 'notAfter'] as const) {
-    if (pre[time].getTime() !== final[time].getTime()) throw differing(time);
-  }
-  const promised = withoutOne(pre.extensions, poisonOid, true, 'poison in the precertificate');
-  const given = withoutOne(final.extensions, sctListOid, false, 'SCT list in the certificate');
+  const promised = withoutLast(pre, isPoison, 'the critical poison in the precertificate');
+  const given = withoutLast(final, isSctList, 'the SCT list in the certificate');
   if (promised.length !== given.length) throw differing('number of extensions');
-  promised.forEach((extension, index) => {
-    const other = given[index];
-    if (other === undefined || !equal(extension.encoding, other.encoding)) {
-      throw differing(`extension ${extension.oid}`);
-    }
-  });
+  for (const [index, extension] of promised.entries()) {
+    if (!equal(extension, given[index])) throw differing(`extension ${index + 1}`);
+  }
 }
 
-const comparedParts = [
-  ['serial', 'serial number'],
-  ['signatureAlgorithm', 'signature algorithm'],
-  ['issuer', 'issuer'],
-  ['subject', 'subject'],
-  ['spki', 'public key'],
-] as const satisfies readonly (readonly [keyof Certificate, string])[];
+/** The TBSCertificate up to its extensions (RFC 5280 Section 4.1), and the algorithm that stands outside it. */
+const partNames = [
+  'signature algorithm outside the signed part',
+  'version',
+  'serial number',
+  'signature algorithm',
+  'issuer',
+  'validity',
+  'subject',
+  'public key',
+] as const;
 
-function parse(der: Uint8Array, what: string): Certificate {
+interface Parts {
+  /** As `partNames` lists them. */
+  readonly fields: readonly DerNode[];
+  readonly extensions: readonly DerNode[];
+}
+
+function partsOf(der: Uint8Array, what: string): Parts {
   try {
-    return parseCertificate(der);
+    const [tbs, algorithm, signature, extra] = children(expectTag(readDer(der), tag.sequence, what));
+    expectTag(signature, tag.bitString, 'the signature');
+    const parts = children(expectTag(tbs, tag.sequence, 'the TBSCertificate'));
+    const fields = [expectTag(algorithm, tag.sequence, 'the signature algorithm'), ...parts.slice(0, -1)];
+    if (extra !== undefined || fields.length !== partNames.length) throw new DerError('a part too many or too few', 0);
+    const [list, more] = children(expectTag(parts.at(-1), tag.context(3), 'the extensions'));
+    if (more !== undefined) throw new DerError('a second list of extensions', more.start);
+    return { fields, extensions: children(expectTag(list, tag.sequence, 'the extensions')) };
   } catch (cause) {
     if (!(cause instanceof DerError)) throw cause;
     throw new AppError('INTERNAL', `the ${what} that was built cannot be read back: ${cause.message}`, { cause });
   }
 }
 
-/** The extensions but the one last in line, which must be `oid`; neither special extension may stand elsewhere. */
-function withoutOne(
-  extensions: readonly Extension[],
-  oid: string,
-  critical: boolean,
-  what: string,
-): readonly Extension[] {
+function isPoison(extension: DerNode): boolean {
+  return Buffer.compare(encodingOf(extension), poisonExtension) === 0;
+}
+
+/** SEQUENCE { OID, OCTET STRING }: not critical, since a BOOLEAN would stand between the two. */
+function isSctList(extension: DerNode): boolean {
+  const value = extension.source[extension.contentStart + sctListOid.length];
+  return hasOid(extension, sctListOid) && value === tag.octetString;
+}
+
+function hasOid({ source, contentStart }: DerNode, oid: Uint8Array): boolean {
+  return Buffer.compare(source.subarray(contentStart, contentStart + oid.length), oid) === 0;
+}
+
+/** The extensions but the special one, which must come last; neither special one may stand elsewhere. */
+function withoutLast({ extensions }: Parts, isSpecial: (last: DerNode) => boolean, what: string): readonly DerNode[] {
   const last = extensions.at(-1);
-  if (last?.oid !== oid || last.critical !== critical) {
-    throw new AppError('INTERNAL', `expected the ${what} as its last extension`);
-  }
+  if (last === undefined || !isSpecial(last)) throw new AppError('INTERNAL', `expected ${what} as its last extension`);
   const rest = extensions.slice(0, -1);
-  if (rest.some((extension) => extension.oid === poisonOid || extension.oid === sctListOid)) {
-    throw new AppError('INTERNAL', `found a second special extension beside the ${what}`);
+  if (rest.some((extension) => hasOid(extension, poisonOid) || hasOid(extension, sctListOid))) {
+    throw new AppError('INTERNAL', `found a second special extension beside ${what}`);
   }
   return rest;
 }
@@ -70,6 +88,6 @@ function differing(part: string): AppError {
   return new AppError('INTERNAL', `the certificate that was built differs from its precertificate in its ${part}`);
 }
 
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return Buffer.compare(a, b) === 0;
+function equal(a: DerNode | undefined, b: DerNode | undefined): boolean {
+  return a !== undefined && b !== undefined && Buffer.compare(encodingOf(a), encodingOf(b)) === 0;
 }

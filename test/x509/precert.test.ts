@@ -24,15 +24,15 @@ test.each<[string, Partial<LeafFields>]>([
   ['serial number', { serial: Buffer.alloc(20, 2) }],
   ['signature algorithm', { signatureAlgorithm: Buffer.from('300a06082a8648ce3d040303', 'hex') }],
   ['issuer', { issuerName: Buffer.from('300e310c300a06035504030c03726f75', 'hex') }],
-  ['notBefore', { notBefore: new Date('2026-05-01T10:00:01Z') }],
-  ['notAfter', { notAfter: new Date('2026-05-01T10:10:01Z') }],
+  ['validity', { notBefore: new Date('2026-05-01T10:00:01Z') }],
+  ['validity', { notAfter: new Date('2026-05-01T10:10:01Z') }],
   [
     'public key',
     { spki: Buffer.from(`302a300506032b6570032100${'5b'.repeat(32)}`, 'hex'), subjectKeyId: Buffer.alloc(20) },
   ],
-  ['extension 2.5.29.17', { san: { kind: 'email', value: 'jane@example.com' } }],
-  ['extension 2.5.29.35', { authorityKeyId: Buffer.alloc(20, 8) }],
-  ['extension 1.3.6.1.4.1.57264.1.24', { extensions: { ...sampleLeaf.extensions, tokenSubject: 'other' } }],
+  ['extension 5', { san: { kind: 'email', value: 'jane@example.com' } }],
+  ['extension 4', { authorityKeyId: Buffer.alloc(20, 8) }],
+  ['extension 9', { extensions: { ...sampleLeaf.extensions, tokenSubject: 'other' } }],
   ['number of extensions', { extensions: { issuer: 'https://token.actions.example' } }],
 ])('corresponds names the %s when it was changed', (part, change) => {
   expect(() => corresponds(precertificate, signed({ ...sampleLeaf, ...change }, sctList))).toThrow(
