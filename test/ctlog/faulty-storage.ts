@@ -28,22 +28,24 @@ export interface Fault {
 
 export interface FaultyStorage {
   readonly storage: LogStorage;
-  /** Whether the fault has happened. */
+  /** Whether all the faults have happened. */
   readonly hit: () => boolean;
 }
 
-/** `inner` with one fault in it. */
-export function withFault(inner: MemoryStorage, fault: Fault): FaultyStorage {
-  let calls = 0;
-  let hit = false;
+/** `inner` with faults in it. */
+export function withFault(inner: MemoryStorage, faults: readonly Fault[]): FaultyStorage {
+  const calls = new Map<Operation, number>();
+  const hit = new Set<Fault>();
   let crashed = false;
 
   async function run(operation: Operation, args: readonly unknown[]): Promise<unknown> {
     if (crashed) throw new Error('the process has crashed');
     const call = () => Reflect.apply(inner[operation] as (...args: never) => unknown, inner, args);
-    if (operation === fault.operation) calls += 1;
-    if (hit || operation !== fault.operation || calls !== fault.call) return call();
-    hit = true;
+    const number = (calls.get(operation) ?? 0) + 1;
+    calls.set(operation, number);
+    const fault = faults.find((one) => one.operation === operation && one.call === number);
+    if (fault === undefined) return call();
+    hit.add(fault);
     crashed = fault.mode.startsWith('crash');
     if (fault.mode === 'persist' || fault.mode === 'crash after') await call();
     if (fault.mode === 'torn') inner.tornStage(...(args as [string, Uint8Array]));
@@ -57,5 +59,5 @@ export function withFault(inner: MemoryStorage, fault: Fault): FaultyStorage {
     close: () => inner.close(),
     ...faulty,
   } as unknown as LogStorage;
-  return { storage, hit: () => hit };
+  return { storage, hit: () => hit.size === faults.length };
 }
