@@ -68,7 +68,7 @@ export async function issue(request: IssueRequest, deps: IssueDeps, signal: Abor
   const timed = stopwatch(deps);
   const { token, principal } = await authenticate(request.token, deps);
   timed('token');
-  const key = await proveKey(request.key, principal.challenge.value, deps.keyPolicy);
+  const key = await provePossession(request.key, principal, deps.keyPolicy);
   timed('proof');
   const leaf = leafFields(principal, key, ca, deps);
   const release = await deps.tokens?.reserve(token);
@@ -102,6 +102,18 @@ async function authenticate(jwt: string, deps: IssueDeps): Promise<{ token: Veri
   const issuer = deps.issuers().match(raw.issuer);
   const token = await verifyToken(raw, issuer, deps.clock);
   return { token, principal: toPrincipal(token, issuer) };
+}
+
+/** With a challenge-claim both texts count: Fulcio checks its type's own claim, clients sign the one it advertises. */
+async function provePossession(request: KeyRequest, principal: Principal, policy: KeyPolicy): Promise<ProvenKey> {
+  const { challenge, alternativeChallenge } = principal;
+  try {
+    return await proveKey(request, challenge.value, policy);
+  } catch (error) {
+    const wrongText = error instanceof AppError && error.code === 'PROOF_INVALID';
+    if (!wrongText || alternativeChallenge === undefined) throw error;
+    return proveKey(request, alternativeChallenge.value, policy);
+  }
 }
 
 function leafFields(principal: Principal, key: ProvenKey, ca: CertificateAuthority, deps: IssueDeps): LeafFields {

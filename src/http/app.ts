@@ -17,12 +17,19 @@ export interface Check {
   readonly reason?: string;
 }
 
+export interface TrustFile {
+  readonly type: string;
+  readonly text: string;
+}
+
 export interface AppDeps {
   readonly issue: (request: IssueRequest, signal: AbortSignal, requestId: string) => Promise<Issued>;
   /** PEM chains of the CAs that relying parties should trust, issuing CA first. */
   readonly trustBundle: () => readonly (readonly string[])[];
   readonly configuration: () => JsonObject;
   readonly readiness: () => readonly Check[];
+  /** Files for clients, served under /trust by name: their type and content. */
+  readonly trustFiles: ReadonlyMap<string, TrustFile>;
   readonly ctlogRoutes: Router | undefined;
   readonly metrics: Metrics;
   readonly logger: Logger;
@@ -58,6 +65,9 @@ export function createApp(deps: AppDeps): Express {
     const ready = checks.every((check) => check.ok);
     json(response, ready ? 200 : 503, { status: ready ? 'READY' : 'NOT_READY', checks });
   });
+  for (const [name, file] of deps.trustFiles) {
+    readOnly(app, `/trust/${name}`, (response) => send(response, 200, file.type, file.text));
+  }
   if (deps.ctlogRoutes !== undefined) app.use('/ctlog', deps.ctlogRoutes);
   app.use(() => {
     throw new AppError('NOT_FOUND', '');

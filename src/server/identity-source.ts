@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, watch, type FSWatcher } from 'node:fs';
+import { existsSync, type FSWatcher, readFileSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { type IdentityConfig, parseIdentityConfig } from '../config/identity.js';
@@ -26,6 +26,7 @@ export interface IdentitySourceDeps {
 const none: IdentityConfig = parseIdentityConfig('{}', 'no identity configuration');
 /** Editors and Kubernetes' symlink swaps make several events out of one change. */
 const settleMs = 200;
+const fileChanged = 'file changed';
 
 /**
  * Loads the identity configuration and watches it. The default path may be missing (the server then accepts no token
@@ -53,7 +54,8 @@ export function openIdentitySource(path: string, given: boolean, deps: IdentityS
     }
     try {
       const next = read(now);
-      if (next.text === loaded?.text) return;
+      // A jwks-file may have changed under an unchanged configuration, so only the watcher's echoes are passed over.
+      if (why === fileChanged && next.text === loaded?.text) return;
       issuers = createIssuers(next.config, deps.issuers, issuers);
       loaded = next;
       announce();
@@ -64,7 +66,9 @@ export function openIdentitySource(path: string, given: boolean, deps: IdentityS
       deps.logger.error({ file: now, why }, `identity configuration refused, the old one stays: ${messageOf(error)}`);
     }
   };
-  const watcher = watchDirectory(dirname(file ?? path), [basename(file ?? path), '..data'], () => reload('file changed'));
+  const watcher = watchDirectory(dirname(file ?? path), [basename(file ?? path), '..data'], () =>
+    reload('file changed'),
+  );
   return {
     current: () => issuers,
     missing: () => (issuers.list().length === 0 ? noIssuers(file, path) : undefined),

@@ -15,7 +15,8 @@ export function createInFlight(): InFlight {
   let draining = false;
   return {
     async run(work) {
-      if (draining) throw new AppError('SHUTTING_DOWN', 'try again; another start of it may answer', { retryAfterSeconds: 2 });
+      if (draining)
+        throw new AppError('SHUTTING_DOWN', 'try again; another start of it may answer', { retryAfterSeconds: 2 });
       count++;
       try {
         return await work();

@@ -4,7 +4,7 @@ import type { CertificateAuthority } from '../ca/authority.js';
 import type { ServeConfig } from '../config/serve.js';
 import type { CtLog } from '../ct/log.js';
 import { toAppError } from '../errors.js';
-import { type Issued, type IssueDeps, type IssueRequest, issue } from '../issue.js';
+import { type IssueDeps, type Issued, type IssueRequest, issue } from '../issue.js';
 import type { Metrics } from '../metrics.js';
 import { clientSigningAlgorithms, defaultKeyPolicy } from '../proof.js';
 import type { TokenStore } from '../token-reuse.js';

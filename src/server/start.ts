@@ -89,8 +89,9 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
     logger,
     requestTimeoutMs: config.requestTimeoutMs,
   };
-  const trustDir = await writeTrust(config.dataDir, state);
-  front.handle(createApp({ ...service, ctlogRoutes: state.ctlogRoutes }));
+  const trust = await writeTrust(config.dataDir, state);
+  const trustDir = trust.directory;
+  front.handle(createApp({ ...service, trustFiles: trust.files, ctlogRoutes: state.ctlogRoutes }));
   const grpcPort = await startGrpc(config, front, service, closing);
   closing.add(() => inFlight.drain());
   announce(config, state, logger, { url, grpcPort, trustDir });

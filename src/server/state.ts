@@ -1,8 +1,8 @@
-import type { Router } from 'express';
 import { join } from 'node:path';
+import type { Router } from 'express';
 import type { Logger } from 'pino';
 import type { CertificateAuthority } from '../ca/authority.js';
-import { type DataDirectory, openDataDirectory } from '../ca/data-directory.js';
+import { offlineRootPresent, openDataDirectory } from '../ca/data-directory.js';
 import type { ServeConfig } from '../config/serve.js';
 import type { CtLog } from '../ct/log.js';
 import { AppError } from '../errors.js';
@@ -68,6 +68,12 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
 
   const publicUrl = await publicUrlOf(config.dataDir, config.publicUrl, listenUrl);
   const ca = await openCa(config.ca, data, clock);
+  if (offlineRootPresent(config.dataDir)) {
+    logger.warn(
+      { directory: join(config.dataDir, 'offline') },
+      'the root key still lies beside the server, which never needs it: move the directory offline/ to a safe place',
+    );
+  }
   closing.add(() => ca.signer.close());
   const log = await openLog(config, { ca, data, publicUrl, logger, clock });
   if (log !== undefined) closing.add(() => log.ctLog.close());

@@ -1,14 +1,22 @@
 import type { KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import type { CertificateAuthority } from '../ca/authority.js';
+import { readIfExists } from '../ctlog/durable-file.js';
+import type { TrustFile } from '../http/app.js';
 import { operatorOf, type TrustMaterial } from '../trust/material.js';
-import { writeTrustFiles } from '../trust/write.js';
+import { trustFileNames, writeTrustFiles } from '../trust/write.js';
 import type { IdentitySource } from './identity-source.js';
 
 /** A log as clients must come to trust it. */
 export interface PublishedLog {
   readonly url: string;
   readonly publicKey: KeyObject;
+}
+
+/** What lies under DATA-DIR/trust, and is served under /trust. */
+export interface WrittenTrust {
+  readonly directory: string;
+  readonly files: ReadonlyMap<string, TrustFile>;
 }
 
 export interface TrustedState {
@@ -19,10 +27,10 @@ export interface TrustedState {
 }
 
 /**
- * Writes DATA-DIR/trust for clients and returns the directory. The log's key is good from the CA's first day on: no SCT
+ * Writes DATA-DIR/trust for clients and reads them back to be served. The log's key is good from the CA's first day on: no SCT
  * that matters can be older than the CA whose certificates carry it.
  */
-export async function writeTrust(dataDir: string, state: TrustedState): Promise<string> {
+export async function writeTrust(dataDir: string, state: TrustedState): Promise<WrittenTrust> {
   const { publicUrl } = state;
   const ca = state.ca();
   const operator = operatorOf(publicUrl);
@@ -38,7 +46,17 @@ export async function writeTrust(dataDir: string, state: TrustedState): Promise<
   };
   const directory = join(dataDir, 'trust');
   await writeTrustFiles(directory, material);
-  return directory;
+  return { directory, files: await readTrust(directory) };
+}
+
+async function readTrust(directory: string): Promise<Map<string, TrustFile>> {
+  const files = new Map<string, TrustFile>();
+  for (const name of Object.values(trustFileNames)) {
+    const bytes = await readIfExists(join(directory, name));
+    const type = name.endsWith('.json') ? 'application/json' : 'application/x-pem-file';
+    if (bytes !== undefined) files.set(name, { type, text: Buffer.from(bytes).toString('utf8') });
+  }
+  return files;
 }
 
 /** Where a signing client may send a person to log in: the named issuers of people, not of machines. */

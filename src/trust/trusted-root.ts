@@ -20,13 +20,27 @@ export const trustedRootMediaType = 'application/vnd.dev.sigstore.trustedroot+js
  * @throws AppError STARTUP for an empty chain, a certificate that cannot be read or a log key no client supports.
  */
 export function trustedRootJson(material: TrustMaterial): unknown {
-  return TrustedRoot.toJSON({
+  const json = TrustedRoot.toJSON({
     mediaType: trustedRootMediaType,
     tlogs: oldestFirst(material.rekors ?? []).map(toLogInstance),
     certificateAuthorities: oldestFirst(material.cas).map(toAuthority),
     ctlogs: oldestFirst(material.ctLogs).map(toLogInstance),
     timestampAuthorities: oldestFirst(material.tsas ?? []).map(toAuthority),
   });
+  return withWholeSubjects(json);
+}
+
+/** proto3 JSON leaves out empty strings, and sigstore-python refuses a subject without `organization`. */
+function withWholeSubjects(json: unknown): unknown {
+  const whole = (authority: object): object => ({
+    ...authority,
+    subject: { organization: '', commonName: '', ...('subject' in authority ? Object(authority.subject) : {}) },
+  });
+  return Object.fromEntries(
+    Object.entries(Object(json)).map(([name, value]) =>
+      name.endsWith('Authorities') && Array.isArray(value) ? [name, value.map(whole)] : [name, value],
+    ),
+  );
 }
 
 /** The protobuf form of a period. */

@@ -4,8 +4,8 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { embeddedScts, signedPrecertOf } from '../../src/cli/verify-certificate-fields.js';
-import { decodeLeafIndex } from '../../src/ct/leaf-index.js';
 import { encodeMerkleTreeLeaf, encodeTimestampedEntry } from '../../src/ct/leaf.js';
+import { decodeLeafIndex } from '../../src/ct/leaf-index.js';
 import { type CheckedLog, checkLog } from '../../src/ctlog/check.js';
 import { openCheckpoint, type SignedTreeHead } from '../../src/ctlog/checkpoint.js';
 import { verifyInclusion } from '../../src/ctlog/merkle.js';
@@ -58,7 +58,10 @@ describe(`${kills} kills under ${clients} concurrent clients (SEED=${seed}, KILL
     const [port, grpcPort, metricsPort] = await Promise.all([freePort(), freePort(), freePort()]);
     url = `http://127.0.0.1:${port}`;
     const config = join(dir, 'identity.yaml');
-    writeFileSync(config, JSON.stringify({ OIDCIssuers: { [issuer.url]: { IssuerURL: issuer.url, ClientID: 'sigstore', Type: 'email' } } }));
+    writeFileSync(
+      config,
+      JSON.stringify({ OIDCIssuers: { [issuer.url]: { IssuerURL: issuer.url, ClientID: 'sigstore', Type: 'email' } } }),
+    );
     args.push(main, 'serve', '--host', '127.0.0.1', '--grpc-host', '127.0.0.1', '--port', `${port}`);
     args.push('--grpc-port', `${grpcPort}`, '--metrics-port', `${metricsPort}`, '--data-dir', dataDir);
     args.push('--config-path', config, '--log-level', 'warn');
@@ -79,34 +82,47 @@ describe(`${kills} kills under ${clients} concurrent clients (SEED=${seed}, KILL
     return openCheckpoint(new Uint8Array(await response.arrayBuffer()), { origin: origin(), logKey: logKey() });
   };
 
-  test('every certificate that left is in the log at the index its SCT carries, and no tree head is taken back', async () => {
-    const random = randomOf(seed);
-    const token = await issuer.token({ email: 'jane@example.com', email_verified: true });
-    const received: Received[] = [];
-    const heads: SignedTreeHead[] = [];
-    for (let round = 0; round < kills; round++) {
+  test(
+    'every certificate that left is in the log at the index its SCT carries, and no tree head is taken back',
+    async () => {
+      const random = randomOf(seed);
+      const token = await issuer.token({ email: 'jane@example.com', email_verified: true });
+      const received: Received[] = [];
+      const heads: SignedTreeHead[] = [];
+      for (let round = 0; round < kills; round++) {
+        server = await start();
+        heads.push(await head());
+        const load = startLoad(url, token, 'jane@example.com', clients);
+        const watch = setInterval(
+          () =>
+            head().then(
+              (seen) => heads.push(seen),
+              () => undefined,
+            ),
+          20,
+        );
+        await new Promise((done) => setTimeout(done, 30 + random() * 400));
+        process.kill(server.pid, 'SIGKILL');
+        clearInterval(watch);
+        await load.stop();
+        await server.close();
+        received.push(...load.received);
+      }
       server = await start();
-      heads.push(await head());
-      const load = startLoad(url, token, 'jane@example.com', clients);
-      const watch = setInterval(() => head().then((seen) => heads.push(seen), () => undefined), 20);
-      await new Promise((done) => setTimeout(done, 30 + random() * 400));
-      process.kill(server.pid, 'SIGKILL');
-      clearInterval(watch);
-      await load.stop();
-      await server.close();
-      received.push(...load.received);
-    }
-    server = await start();
-    const last = await head();
-    const log = await checkLog(join(dataDir, 'ctlog'), logKey(), origin());
-    expect(log.size).toBe(last.size);
-    expect(received.length).toBeGreaterThan(kills);
-    const hashes = leafHashes(log);
-    for (const chain of received) expectLogged(chain, log, hashes);
-    for (const chain of [received[0], received.at(-1)]) await expectProof(chain, hashes, last);
-    expectConsistent(heads, last, log);
-    process.stdout.write(`kill test: ${kills} kills, seed ${seed}: ${received.length} certificates received, log size ${log.size}, ${heads.length} tree heads seen\n`);
-  }, kills * 10_000 + 60_000);
+      const last = await head();
+      const log = await checkLog(join(dataDir, 'ctlog'), logKey(), origin());
+      expect(log.size).toBe(last.size);
+      expect(received.length).toBeGreaterThan(kills);
+      const hashes = leafHashes(log);
+      for (const chain of received) expectLogged(chain, log, hashes);
+      for (const chain of [received[0], received.at(-1)]) await expectProof(chain, hashes, last);
+      expectConsistent(heads, last, log);
+      process.stdout.write(
+        `kill test: ${kills} kills, seed ${seed}: ${received.length} certificates received, log size ${log.size}, ${heads.length} tree heads seen\n`,
+      );
+    },
+    kills * 10_000 + 60_000,
+  );
 
   const leafBytes = (log: CheckedLog): Uint8Array[] =>
     log.leaves.map(({ entry }) => encodeMerkleTreeLeaf(encodeTimestampedEntry(entry)));
@@ -129,11 +145,19 @@ describe(`${kills} kills under ${clients} concurrent clients (SEED=${seed}, KILL
     const [sct] = embeddedScts(leaf);
     if (sct === undefined) throw new Error('the certificate carries no SCT');
     const { tbs, issuerKeyHash } = signedPrecertOf(leaf, caCertificate);
-    const entry = { timestamp: sct.timestamp, entry: { type: 'precert', issuerKeyHash, tbs }, extensions: sct.extensions } as const;
+    const entry = {
+      timestamp: sct.timestamp,
+      entry: { type: 'precert', issuerKeyHash, tbs },
+      extensions: sct.extensions,
+    } as const;
     return sha256(Buffer.of(0), encodeMerkleTreeLeaf(encodeTimestampedEntry(entry))).toString('base64');
   }
 
-  async function expectProof(chain: Received | undefined, hashes: readonly string[], last: SignedTreeHead): Promise<void> {
+  async function expectProof(
+    chain: Received | undefined,
+    hashes: readonly string[],
+    last: SignedTreeHead,
+  ): Promise<void> {
     const leaf = chain?.[0];
     if (leaf === undefined) throw new Error('nothing was received');
     const hash = hashes[indexOf(leaf)] ?? '';

@@ -34,7 +34,7 @@ describeGolden('requests that Fulcio answered', () => {
   let lab: GoldenLab;
   beforeAll(async () => {
     lab = await startGoldenLab();
-  });
+  }, 40_000);
   afterAll(() => lab.close());
 
   test.each(file('errors.json'))('$name ($note) gets the same status and content type', async (golden) => {
@@ -106,7 +106,11 @@ describeGolden('requests that Fulcio answered', () => {
   }
 
   function expectError(answer: Answer): void {
-    const body = JSON.parse(answer.text) as { code: number; message: string; details: [{ reason: string; metadata: { requestId: string } }] };
+    const body = JSON.parse(answer.text) as {
+      code: number;
+      message: string;
+      details: [{ reason: string; metadata: { requestId: string } }];
+    };
     expect(body.code).toBe(3);
     expect(body.message.length).toBeGreaterThan(20);
     expect(body.details[0].reason).toMatch(/^[A-Z_]+$/);

@@ -35,10 +35,10 @@ describeGolden('certificates for the claims that Fulcio was given', () => {
   let lab: GoldenLab;
   beforeAll(async () => {
     lab = await startGoldenLab();
-  });
+  }, 40_000);
   afterAll(() => lab.close());
 
-  test.each(names)('%s: SAN, extensions, order, criticality and bytes are Fulcio\'s', async (name) => {
+  test.each(names)("%s: SAN, extensions, order, criticality and bytes are Fulcio's", async (name) => {
     const golden = readGolden<Golden>(`certificates/${name}`);
     const pair = newKey[golden.keyAlgorithm]?.();
     if (pair === undefined) throw new Error(`no key of kind ${golden.keyAlgorithm}`);

@@ -4,8 +4,8 @@ import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
-import { type RunningServer, startServer } from '../../src/server/start.js';
 import { parseIdentityConfig } from '../../src/config/identity.js';
+import { type RunningServer, startServer } from '../../src/server/start.js';
 
 /** Certificates and errors made by the real Fulcio; they lie beside the checkout and are not part of it. */
 export const goldenDir = resolve(import.meta.dirname, '../../../shared/golden');
@@ -44,8 +44,14 @@ export async function startGoldenLab(): Promise<GoldenLab> {
   const meta = await startMetaIssuer(jwks);
   const server = await startServer(
     {
-      host: '127.0.0.1', port: '0', 'grpc-host': '127.0.0.1', 'grpc-port': '0', 'metrics-port': '0',
-      'data-dir': join(dir, 'data'), 'config-path': join(dir, 'config.json'), 'allow-private-issuers': 'true',
+      host: '127.0.0.1',
+      port: '0',
+      'grpc-host': '127.0.0.1',
+      'grpc-port': '0',
+      'metrics-port': '0',
+      'data-dir': join(dir, 'data'),
+      'config-path': join(dir, 'config.json'),
+      'allow-private-issuers': 'true',
       'log-level': 'error',
     },
     { environment: {} },
@@ -64,7 +70,8 @@ export async function startGoldenLab(): Promise<GoldenLab> {
 /** The golden configuration with a key file for each named issuer, so that no test needs their ports. */
 function identityConfig(dir: string): string {
   const config = parse(readFileSync(join(goldenDir, 'config.yaml'), 'utf8')) as Record<string, Record<string, object>>;
-  for (const issuer of Object.values(config['oidc-issuers'] ?? {})) Object.assign(issuer, { 'jwks-file': join(dir, 'jwks.json') });
+  for (const issuer of Object.values(config['oidc-issuers'] ?? {}))
+    Object.assign(issuer, { 'jwks-file': join(dir, 'jwks.json') });
   const text = JSON.stringify(config);
   parseIdentityConfig(text, 'golden configuration');
   return text;
@@ -78,10 +85,21 @@ function startMetaIssuer(jwks: object): Promise<Server> {
     const discovery = { issuer: `${origin}${path}`, jwks_uri: `${origin}/jwks` };
     response.end(JSON.stringify(request.url === '/jwks' ? jwks : discovery));
   });
-  return new Promise((done, fail) => {
-    server.once('error', fail);
-    server.listen(9131, '127.0.0.1', () => done(server));
-  });
+  return listenInTurn(server);
+}
+
+/** The port is part of the golden claims, so test files that run side by side take turns. */
+async function listenInTurn(server: Server): Promise<Server> {
+  const listen = (): Promise<boolean> =>
+    new Promise((done) => {
+      server.once('error', () => done(false));
+      server.listen(9131, '127.0.0.1', () => done(true));
+    });
+  for (let attempt = 0; attempt < 300; attempt++) {
+    if (await listen()) return server;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error('port 9131 of 127.0.0.1, which the golden claims name, stayed taken for 30 s');
 }
 
 interface Keys {
@@ -92,7 +110,8 @@ interface Keys {
 
 function makeToken(claims: Record<string, unknown>, options: TokenOptions, keys: Keys): string {
   const now = Math.floor(Date.now() / 1000);
-  const filled: Record<string, unknown> = options.asIs === true ? { ...claims } : { iat: now, exp: now + 3600, ...claims };
+  const filled: Record<string, unknown> =
+    options.asIs === true ? { ...claims } : { iat: now, exp: now + 3600, ...claims };
   for (const [name, value] of Object.entries(filled)) {
     const offset = typeof value === 'string' ? /^now([+-][\d.]+)?$/.exec(value) : null;
     if (offset !== null) filled[name] = now + Number(offset[1] ?? 0);

@@ -21,6 +21,7 @@ function lab(overrides: Partial<AppDeps> = {}) {
     trustBundle: () => [chainPem],
     configuration: () => ({ issuers: [] }),
     readiness: () => [{ name: 'ct-log', ok: true }],
+    trustFiles: new Map([['ca.pem', { type: 'application/x-pem-file', text: chainPem.join('') }]]),
     ctlogRoutes: undefined,
     metrics,
     logger: pino({ level: 'silent' }),
@@ -75,7 +76,13 @@ describe('POST signingCert', () => {
   });
 
   test('a body of 3 MB of spaces before the object is read', async () => {
-    expect((await request(lab().app).post('/api/v2/signingCert').send(`${' '.repeat(3_000_000)}{}`)).status).toBe(200);
+    expect(
+      (
+        await request(lab().app)
+          .post('/api/v2/signingCert')
+          .send(`${' '.repeat(3_000_000)}{}`)
+      ).status,
+    ).toBe(200);
   });
 
   test('a content-encoding is refused by name', async () => {
@@ -117,10 +124,13 @@ describe('errors', () => {
     expect([answer.status, answer.headers['retry-after'], answer.body.code]).toEqual([503, '3', 14]);
   });
 
-  test.each(['/', '/api/v2/nothing', '/api/v2/signingCert/', '/API/v2/signingCert', '/%'])('%s is not found', async (path) => {
-    const answer = await request(lab().app).get(path);
-    expect([answer.status, answer.body.code]).toEqual([404, 5]);
-  });
+  test.each(['/', '/api/v2/nothing', '/api/v2/signingCert/', '/API/v2/signingCert', '/%'])(
+    '%s is not found',
+    async (path) => {
+      const answer = await request(lab().app).get(path);
+      expect([answer.status, answer.body.code]).toEqual([404, 5]);
+    },
+  );
 
   test('a request id with other characters is not echoed', async () => {
     const answer = await request(lab().app).get('/healthz').set('X-Request-Id', 'a b"c');
@@ -147,6 +157,7 @@ describe('the read endpoints', () => {
     ['/api/v1/rootCert', 'application/pem-certificate-chain', chainPem.join('')],
     ['/api/v2/trustBundle', 'application/json', JSON.stringify({ chains: [{ certificates: chainPem }] })],
     ['/api/v2/configuration', 'application/json', '{"issuers":[]}'],
+    ['/trust/ca.pem', 'application/x-pem-file', chainPem.join('')],
     ['/healthz', 'application/json', '{"status":"SERVING"}'],
     ['/healthz?service=x', 'application/json', '{"status":"SERVING"}'],
   ])('GET %s', async (path, type, body) => {
@@ -177,7 +188,7 @@ describe('the read endpoints', () => {
   });
 });
 
-test('requests and latencies are counted under Fulcio\'s names', async () => {
+test("requests and latencies are counted under Fulcio's names", async () => {
   const { app, metrics } = lab();
   await request(app).post('/api/v2/signingCert').send({});
   const text = await metrics.registry.metrics();
@@ -186,10 +197,11 @@ test('requests and latencies are counted under Fulcio\'s names', async () => {
   expect(text).toMatch(/fulcio_build_info\{/);
 });
 
-function asText(response: NodeJS.ReadableStream, done: (error: Error | null, body: string) => void): void {
+function asText(response: request.Response, done: (error: Error | null, body: string) => void): void {
   let text = '';
-  response.on('data', (chunk: Buffer) => {
+  const stream = response as unknown as NodeJS.ReadableStream;
+  stream.on('data', (chunk: Buffer) => {
     text += chunk.toString();
   });
-  response.on('end', () => done(null, text));
+  stream.on('end', () => done(null, text));
 }

@@ -25,7 +25,11 @@ export interface Answer {
 }
 
 export async function post(url: string, body: string, headers: Record<string, string> = {}): Promise<Answer> {
-  const response = await fetch(url, { method: 'POST', body, headers: { 'Content-Type': 'application/json', ...headers } });
+  const response = await fetch(url, {
+    method: 'POST',
+    body,
+    headers: { 'Content-Type': 'application/json', ...headers },
+  });
   return {
     status: response.status,
     type: response.headers.get('content-type') ?? '',

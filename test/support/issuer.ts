@@ -22,7 +22,9 @@ export interface TestIssuer {
   close(): Promise<void>;
 }
 
-export async function startIssuer(options: { alg?: Algorithm; port?: number; host?: string } = {}): Promise<TestIssuer> {
+export async function startIssuer(
+  options: { alg?: Algorithm; port?: number; host?: string } = {},
+): Promise<TestIssuer> {
   const alg = options.alg ?? 'RS256';
   let generation = 1;
   let pair = generate[alg]();
@@ -38,7 +40,9 @@ export async function startIssuer(options: { alg?: Algorithm; port?: number; hos
       answer({ issuer: url, jwks_uri: `${url}/jwks`, id_token_signing_alg_values_supported: [alg] });
     } else if (request.url === '/jwks') {
       fetches.jwks++;
-      void exportJWK(pair.publicKey).then((jwk) => answer({ keys: [{ ...jwk, kid: `k${generation}`, alg, use: 'sig' }] }));
+      void exportJWK(pair.publicKey).then((jwk) =>
+        answer({ keys: [{ ...jwk, kid: `k${generation}`, alg, use: 'sig' }] }),
+      );
     } else {
       response.writeHead(404).end();
     }
