@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { AppError, messageOf } from '../errors.js';
 import { isLogKey } from './digitally-signed.js';
 import type { CtLog, PrecertSubmission, Sct } from './log.js';
-import { type LogAnswer, type LogTransport, logTransport } from './log-transport.js';
+import { type LogAnswer, type LogTransport, type LogTransportOptions, logTransport } from './log-transport.js';
 import { logIdOf, verifySct } from './sct.js';
 
 export interface ExternalLogOptions {
@@ -61,18 +61,8 @@ const addChainAnswer = z.object({
 export function openExternalLog(options: ExternalLogOptions): CtLog {
   const { url, publicKey, clock, timeoutMs, logger } = options;
   const target = addPreChainUrl(url);
-  if (!isLogKey(publicKey)) {
-    const found = `${publicKey.asymmetricKeyType ?? 'symmetric'} ${publicKey.asymmetricKeyDetails?.namedCurve ?? ''}`;
-    throw new AppError('STARTUP', `the key of the log ${url} is ${found.trim()}; RFC 6962 knows ECDSA P-256 and RSA`);
-  }
-  const { hostHeader, caCert } = options;
-  const transport =
-    options.transport ??
-    logTransport({
-      maxBytes: maxAnswerBytes,
-      ...(hostHeader === undefined ? {} : { hostHeader }),
-      ...(caCert === undefined ? {} : { caCert }),
-    });
+  requireLogKey(url, publicKey);
+  const transport = options.transport ?? logTransport(transportOptions(options));
   const attempts = attemptsWith(options.random ?? Math.random, options.wait ?? pause);
   let failure: { reason: string; at: number } | undefined;
 
@@ -103,6 +93,20 @@ export function openExternalLog(options: ExternalLogOptions): CtLog {
     async close() {
       transport.close();
     },
+  };
+}
+
+function requireLogKey(url: string, key: KeyObject): void {
+  if (isLogKey(key)) return;
+  const found = `${key.asymmetricKeyType ?? 'symmetric'} ${key.asymmetricKeyDetails?.namedCurve ?? ''}`.trim();
+  throw new AppError('STARTUP', `the key of the log ${url} is ${found}; RFC 6962 knows ECDSA P-256 and RSA`);
+}
+
+function transportOptions({ hostHeader, caCert }: ExternalLogOptions): LogTransportOptions {
+  return {
+    maxBytes: maxAnswerBytes,
+    ...(hostHeader === undefined ? {} : { hostHeader }),
+    ...(caCert === undefined ? {} : { caCert }),
   };
 }
 

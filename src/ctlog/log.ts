@@ -117,24 +117,14 @@ async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedL
   stop.hear = () => sequencer.scheduleReopen();
   if (writer.stopped) sequencer.scheduleReopen();
 
-  async function promise(candidate: Candidate, signal: AbortSignal | undefined): Promise<Sct> {
-    let early: Promise<Sct> | undefined;
-    const placed = sequencer.add(candidate, (at) => {
-      // Signed while the batch is being written; it leaves this function only after the commit.
-      early = signSct(candidate, at, identity);
-      early.catch(() => {});
-    });
-    const at = await abortable(placed, signal);
-    return early ?? signSct(candidate, at, identity);
-  }
-
+  const promise = promiser(sequencer, identity);
   const reads = logReads({ published: () => writer.published, tiles, index, issuers, maxEntries: options.maxEntries });
   return {
     name: identity.origin,
     origin: identity.origin,
     logId: identity.logId,
     publicKey: identity.publicKey,
-    submit({ precertificate, chain, tbs, issuerKeyHash }, signal) {
+    async submit({ precertificate, chain, tbs, issuerKeyHash }, signal) {
       const entry = { type: 'precert', issuerKeyHash, tbs } as const;
       return promise({ entry, precertificate, issuers: acceptance.chainOf(chain) }, signal);
     },
@@ -146,6 +136,20 @@ async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedL
     treeHead: () => writer.published,
     readiness: (): Readiness => writer.readiness(),
     close: once(() => closeAll([sequencer, writer, index, storage])),
+  };
+}
+
+/** From a candidate to its SCT. */
+function promiser(sequencer: Sequencer, identity: LogIdentity) {
+  return async (candidate: Candidate, signal: AbortSignal | undefined): Promise<Sct> => {
+    let early: Promise<Sct> | undefined;
+    const placed = sequencer.add(candidate, (at) => {
+      // Signed while the batch is being written; it leaves this function only after the commit.
+      early = signSct(candidate, at, identity);
+      early.catch(() => {});
+    });
+    const at = await abortable(placed, signal);
+    return early ?? signSct(candidate, at, identity);
   };
 }
 

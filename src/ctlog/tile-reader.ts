@@ -41,10 +41,11 @@ export function openTileReader(log: LogReader, cached = 256): TileReader {
   }
 
   async function hashes(size: number, level: number, index: number): Promise<Hash[]> {
-    const { width } = tileIn(size, level, index);
+    const tile = tileIn(size, level, index);
+    const { width } = tile;
     const bytes = await fetchTile(size, level, index);
     if (bytes.length < width * hashBytes || bytes.length % hashBytes !== 0) {
-      throw new Error(`${fullTilePath(level, index)} is ${bytes.length} bytes long; expected ${width * hashBytes}`);
+      throw new Error(`${tilePath(tile)} is ${bytes.length} bytes long; expected ${width * hashBytes}`);
     }
     return Array.from({ length: width }, (_, i) => bytes.subarray(i * hashBytes, (i + 1) * hashBytes));
   }
@@ -52,10 +53,11 @@ export function openTileReader(log: LogReader, cached = 256): TileReader {
   return {
     hashes,
     async leaves(size, index) {
-      const { width } = tileIn(size, 'data', index);
+      const tile = tileIn(size, 'data', index);
+      const { width } = tile;
       const leaves = decodeDataTile(await fetchTile(size, 'data', index));
       if (leaves.length < width) {
-        throw new Error(`${fullTilePath('data', index)} holds ${leaves.length} entries; expected ${width}`);
+        throw new Error(`${tilePath(tile)} holds ${leaves.length} entries; expected ${width}`);
       }
       return leaves.slice(0, width);
     },

@@ -1,5 +1,5 @@
 import { createPublicKey } from 'node:crypto';
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { decodeLeafIndex } from '../../src/ct/leaf-index.js';
 import type { Sct } from '../../src/ct/log.js';
@@ -277,4 +277,37 @@ test.each([
 ])('a directory of a log with %s is refused', async (_, more, reason) => {
   await (await open()).close();
   await expect(open(more)).rejects.toMatchObject({ code: 'STARTUP', detail: expect.stringContaining(reason) });
+});
+
+describe('a damaged directory is refused, and the message says what to do', () => {
+  const path = (name: string) => join(directory.path, 'log', name);
+
+  test.each([
+    ['a missing tile', () => rmSync(path('tile/0/000.p/7')), 'tile/0/000.p/7 is missing'],
+    ['a tile cut short', () => truncateSync(path('tile/0/000.p/7'), 64), 'tile/0/000.p/7'],
+    ['a tile of zeros', () => writeFileSync(path('tile/0/000.p/7'), Buffer.alloc(7 * 32)), 'root hash'],
+    ['entries of another tree', () => copyFileSync(path('tile/data/000.p/3'), path('tile/data/000.p/7')), 'entries'],
+    ['no committed checkpoint', () => rmSync(path('.writer/committed')), 'no committed one'],
+    ['a committed checkpoint that is torn', () => truncateSync(path('.writer/committed'), 20), 'committed checkpoint'],
+    ['an older committed checkpoint', () => copyFileSync(path('old'), path('.writer/committed')), 'an older copy'],
+  ])('%s', async (_, damage, reason) => {
+    const log = await open();
+    await Promise.all(many(3).map((one) => log.submit(one)));
+    copyFileSync(path('.writer/committed'), path('old'));
+    await Promise.all(many(4).map((one) => log.submit(one)));
+    await log.close();
+    damage();
+    await expect(open()).rejects.toMatchObject({ code: 'STARTUP', detail: expect.stringContaining(reason) });
+    await expect(open()).rejects.toMatchObject({ code: 'STARTUP' });
+  });
+});
+
+test('a stage that was torn before its commit is removed', async () => {
+  const log = await open();
+  await log.submit(submission());
+  await log.close();
+  writeFileSync(join(directory.path, 'log/.writer/stages/0000000000009-0123456789abcdef'), Buffer.of(1, 0, 0));
+  const again = await open();
+  expect(readdirSync(join(directory.path, 'log/.writer/stages'))).toEqual([]);
+  await again.close();
 });
