@@ -52,7 +52,9 @@ export function readFields<Name extends string>(
   for (const entry of map.entries) {
     const name = names.find((known) => fields[known].yaml === entry.key || fields[known].json === entry.key);
     if (name === undefined) {
-      const known = names.flatMap((each) => [fields[each].yaml, fields[each].json]);
+      // Suggested in the spelling that the key's own first letter points to.
+      const style = /^[A-Z]/.test(entry.key) ? 'json' : 'yaml';
+      const known = names.map((each) => fields[each][style]);
       throw configError(entry, `is not a known key${didYouMean(entry.key, known)}`);
     }
     const first = found.get(name);
