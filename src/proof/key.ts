@@ -2,6 +2,7 @@ import { createPublicKey, KeyObject, webcrypto } from 'node:crypto';
 import { AppError } from '../errors.js';
 import {
   children,
+  contentOf,
   DerError,
   encodeBitString,
   encodeElement,
@@ -61,7 +62,13 @@ export async function importSpki(spki: Uint8Array): Promise<ImportedKey> {
   const info = parsed(() => parseSpki(spki));
   if (info.algorithm === ecOid) return importEc(info, spki);
   if (info.algorithm === rsaOid) {
-    if (info.parameters?.tag !== tag.null) throw new AppError('KEY_MALFORMED', 'the RSA key has no NULL parameters');
+    // The key goes into the certificate as it came, so what a NULL holds would too.
+    if (info.parameters?.tag !== tag.null || contentOf(info.parameters).length > 0) {
+      throw new AppError(
+        'KEY_MALFORMED',
+        'the parameters of the RSA key are not an empty NULL (RFC 8017 Appendix A.1)',
+      );
+    }
     return importRsa(info.key, spki);
   }
   if (info.algorithm === ed25519Oid) return importEd25519(info, spki);

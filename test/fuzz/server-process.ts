@@ -15,7 +15,9 @@ export interface ServerProcess extends Address {
   /** Memory that no file backs, in MiB; the log's and the index's mapped files do not count. */
   anonymousMiB(): number;
   isRunning(): boolean;
-  stop(): Promise<void>;
+  /** Ends the process, in its own time (SIGTERM) or at once (SIGKILL), and waits for its end. */
+  stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+  close(): Promise<void>;
 }
 
 /** The flags of a server that trusts the corpus' issuers, on free ports of loopback. */
@@ -35,9 +37,9 @@ export function fuzzFlags(): Record<string, string> {
 }
 
 /** Starts `mayfly serve` from its sources in a process of its own and waits until it says that it is ready. */
-export async function startServerProcess(): Promise<ServerProcess> {
+export async function startServerProcess(given = fuzzFlags()): Promise<ServerProcess> {
   const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
-  const flags = Object.entries(fuzzFlags()).map(([name, value]) => `--${name}=${value}`);
+  const flags = Object.entries(given).map(([name, value]) => `--${name}=${value}`);
   const args = [
     '--max-semi-space-size=8',
     '--import',
@@ -48,16 +50,18 @@ export async function startServerProcess(): Promise<ServerProcess> {
   ];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const address = await ready(child);
+  const stop = (signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> =>
+    new Promise((resolve) => {
+      if (child.exitCode !== null || child.signalCode !== null) return resolve();
+      child.once('exit', () => resolve());
+      child.kill(signal);
+    });
   return {
     ...address,
     anonymousMiB: () => Number(/RssAnon:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1]) / 1024,
     isRunning: () => child.exitCode === null && child.signalCode === null,
-    stop: () =>
-      new Promise((resolve) => {
-        if (child.exitCode !== null || child.signalCode !== null) return resolve();
-        child.once('exit', () => resolve());
-        child.kill('SIGTERM');
-      }),
+    stop,
+    close: () => stop(),
   };
 }
 
