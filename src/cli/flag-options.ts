@@ -12,7 +12,9 @@ export function declareServeFlags(command: Command): void {
 function optionOf(name: FlagName, spelling: string): Option {
   const { kind, help, fallback } = flagRow(name);
   const value = kind === 'boolean' ? '[true|false]' : `<${kind}>`;
-  const notes = [fallback === undefined ? '' : `default ${fallback}`, environmentName(spelling)].filter((n) => n !== '');
+  const notes = [fallback === undefined ? '' : `default ${fallback}`, environmentName(spelling)].filter(
+    (n) => n !== '',
+  );
   return new Option(`--${spelling} ${value}`, `${help} (${notes.join('; ')})`);
 }
 

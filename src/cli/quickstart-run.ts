@@ -165,7 +165,7 @@ function serverFlags(dataDir: string, ports: QuickstartPorts): Record<string, st
     'public-url': urlOf(ports.http),
     'config-path': quickstartPaths(dataDir).config,
     log_type: 'dev',
-    'log-level': 'warn',
+    'log-level': 'error',
   };
 }
 

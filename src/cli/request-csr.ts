@@ -1,18 +1,25 @@
-import { encodeBitString, encodeElement, encodeSequence, tag } from '../x509/der.js';
-import { encodePem } from '../x509/pem.js';
+import 'reflect-metadata'; // @peculiar/x509's dependency injection needs it loaded first
+import { createPrivateKey, createPublicKey } from 'node:crypto';
+import { Crypto } from '@peculiar/webcrypto';
+import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import { type ClientKey, keyAlgorithms } from './request-key.js';
 
-const version1 = encodeElement(tag.integer, Uint8Array.of(0));
-const emptyName = encodeSequence();
-const noAttributes = encodeElement(tag.context(0));
+/** Not Node's own WebCrypto, which on Node 20 calls Ed25519 experimental and warns on every use. */
+const crypto = new Crypto();
 
 /**
  * A PKCS#10 certification request (RFC 2986) in PEM that says nothing but the key: the server takes the names from the
- * token. Its signature is the proof of possession.
+ * token. Its signature, with the key's own digest, is the proof of possession.
  */
 export async function encodeCsr(key: ClientKey): Promise<string> {
-  const info = encodeSequence(version1, emptyName, key.spki, noAttributes);
-  const algorithm = Buffer.from(keyAlgorithms[key.algorithm].signatureAlgorithm, 'hex');
-  const request = encodeSequence(info, algorithm, encodeBitString(await key.sign(info)));
-  return encodePem('CERTIFICATE REQUEST', request);
+  const { webCrypto: algorithm } = keyAlgorithms[key.algorithm];
+  const privateKey = createPrivateKey(key.privatePem);
+  const pkcs8 = privateKey.export({ type: 'pkcs8', format: 'der' });
+  const spki = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });
+  const keys = {
+    privateKey: await crypto.subtle.importKey('pkcs8', pkcs8, algorithm, false, ['sign']),
+    publicKey: await crypto.subtle.importKey('spki', spki, algorithm, true, ['verify']),
+  };
+  const request = await Pkcs10CertificateRequestGenerator.create({ keys, signingAlgorithm: algorithm }, crypto);
+  return `${request.toString('pem')}\n`;
 }

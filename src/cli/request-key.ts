@@ -15,33 +15,33 @@ interface AlgorithmRow {
   readonly digest: 'sha256' | 'sha384' | 'sha512' | null;
   /** PublicKeyAlgorithm of the API; the server goes by the key. */
   readonly apiName: 'ECDSA' | 'RSA_PSS' | 'ED25519';
-  /** DER AlgorithmIdentifier of a signature by this key with this digest (RFC 5758, RFC 4055, RFC 8410). */
-  readonly signatureAlgorithm: string;
+  /** Key and signature in the terms of WebCrypto. */
+  readonly webCrypto: { readonly name: string; readonly namedCurve?: string; readonly hash?: string };
 }
 
-const ec = (namedCurve: string, digest: AlgorithmRow['digest'], signatureAlgorithm: string): AlgorithmRow => ({
+const ec = (namedCurve: string, digest: 'sha256' | 'sha384' | 'sha512'): AlgorithmRow => ({
   generate: () => generate('ec', { namedCurve }),
   digest,
   apiName: 'ECDSA',
-  signatureAlgorithm,
+  webCrypto: { name: 'ECDSA', namedCurve, hash: digest.replace('sha', 'SHA-') },
 });
 const rsa = (modulusLength: number): AlgorithmRow => ({
   generate: () => generate('rsa', { modulusLength }),
   digest: 'sha256',
   apiName: 'RSA_PSS',
-  signatureAlgorithm: '300d06092a864886f70d01010b0500',
+  webCrypto: { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' },
 });
 
 /** The kinds of key that `mayfly request` makes, by the name of --key-algorithm. */
 export const keyAlgorithms = {
-  'ecdsa-p256': ec('P-256', 'sha256', '300a06082a8648ce3d040302'),
-  'ecdsa-p384': ec('P-384', 'sha384', '300a06082a8648ce3d040303'),
-  'ecdsa-p521': ec('P-521', 'sha512', '300a06082a8648ce3d040304'),
+  'ecdsa-p256': ec('P-256', 'sha256'),
+  'ecdsa-p384': ec('P-384', 'sha384'),
+  'ecdsa-p521': ec('P-521', 'sha512'),
   ed25519: {
     generate: () => generate('ed25519'),
     digest: null,
     apiName: 'ED25519',
-    signatureAlgorithm: '300506032b6570',
+    webCrypto: { name: 'Ed25519' },
   },
   'rsa-2048': rsa(2048),
   'rsa-3072': rsa(3072),
