@@ -24,7 +24,7 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     await program.parseAsync(argv);
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 1;
     process.stderr.write(`mayfly: ${operatorMessage(error)}\n`);
     return 1;
   }

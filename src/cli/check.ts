@@ -79,8 +79,14 @@ async function checkToken(token: string, options: CheckOptions): Promise<number>
   for (const { check, result, detail } of findings) print(`${marks[result]}  ${check.padEnd(10)} ${detail}`);
   if (principal !== undefined) print(describePrincipal(principal));
   const failed = findings.filter((finding) => finding.result === 'failed').length;
-  print(failed === 0 ? '\nThe server would accept this token.' : '\nThe server would refuse this token.');
+  print(`\n${verdict(failed, askIssuer)}`);
   return failed === 0 ? 0 : 1;
+}
+
+function verdict(failed: number, signatureChecked: boolean): string {
+  if (failed > 0) return 'The server would refuse this token.';
+  if (!signatureChecked) return 'The server would accept this token, if its signature is good.';
+  return 'The server would accept this token.';
 }
 
 function describePrincipal({ san, extensions, challenge }: Principal): string {
