@@ -3,22 +3,11 @@ import { createHash, X509Certificate } from 'node:crypto';
 import type { Sct } from '../ct/log.js';
 import { decodeSctList, type SignedPrecert } from '../ct/sct.js';
 import { parseCertificate } from '../x509/certificate.js';
-import {
-  children,
-  contentOf,
-  type DerNode,
-  encodeElement,
-  encodeSequence,
-  encodingOf,
-  expectTag,
-  readDer,
-  readOid,
-  tag,
-} from '../x509/der.js';
+import { children, contentOf, type DerNode, expectTag, readDer, readOid, tag } from '../x509/der.js';
 import { identityExtensions, sigstoreArc } from '../x509/extensions.js';
 import type { San } from '../x509/san.js';
+import { sctListOid, tbsWithout } from '../x509/tbs-without.js';
 
-const sctListOid = '1.3.6.1.4.1.11129.2.4.2';
 const sanOid = '2.5.29.17';
 const issuerOid = `${sigstoreArc}.${identityExtensions.issuerV2.arc}`;
 const usernameOid = `${sigstoreArc}.7`;
@@ -34,13 +23,9 @@ export function embeddedScts(leaf: Uint8Array): readonly Sct[] {
  * and the hash of the issuer's key.
  */
 export function signedPrecertOf(leaf: Uint8Array, issuer: Uint8Array): SignedPrecert {
-  const { tbs, extensions } = parseCertificate(leaf);
-  const kept = extensions.filter(({ oid }) => oid !== sctListOid).map(({ encoding }) => encoding);
-  // The extensions are the last field of a TBSCertificate.
-  const fields = children(readDer(tbs)).slice(0, -1).map(encodingOf);
   const spki = new X509Certificate(issuer).publicKey.export({ type: 'spki', format: 'der' });
   return {
-    tbs: encodeSequence(...fields, encodeElement(tag.context(3), encodeSequence(...kept))),
+    tbs: tbsWithout(parseCertificate(leaf), sctListOid),
     issuerKeyHash: createHash('sha256').update(spki).digest(),
   };
 }
