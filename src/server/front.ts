@@ -21,6 +21,9 @@ export interface Front {
   handle(listener: RequestListener): void;
 }
 
+/** In bytes. Node's own limit, 16 KiB, is less than a token may have, and clients of v1 send it in a header. */
+const maxHeaderSize = 128 * 1024;
+
 /** Builds the server, with TLS if configured; throws AppError STARTUP for TLS files that cannot be used. */
 export function createFront(config: ServeConfig): Front {
   let listener: RequestListener = starting;
@@ -30,6 +33,7 @@ export function createFront(config: ServeConfig): Front {
     keepAliveTimeout: config.idleConnectionTimeoutMs,
     requestTimeout: config.requestTimeoutMs + config.readHeaderTimeoutMs,
     noDelay: true,
+    maxHeaderSize,
   };
   const { tls } = config.http;
   const server =

@@ -78,6 +78,12 @@ export function signingRequest(token: string, challenge = 'user-1'): string {
   return JSON.stringify({ credentials: { oidcIdentityToken: token }, publicKeyRequest });
 }
 
+/** The body of POST /api/v1/signingCert. */
+export function v1Request(challenge = 'user-1'): string {
+  const signedEmailAddress = sign('sha256', Buffer.from(challenge), privateKey).toString('base64');
+  return JSON.stringify({ publicKey: { content: Buffer.from(content).toString('base64') }, signedEmailAddress });
+}
+
 export const seconds = (): number => Math.floor(Date.now() / 1000);
 
 /** Claims that pass, and what a test changes in them. */

@@ -1,6 +1,18 @@
 import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { b64, listen } from '../identity/support.js';
-import { claims, closeAll, issuerUrl, jwt, type Lab, openLab, refusal, rsaPublicPem, seconds } from './lab.js';
+import { post } from '../support/client.js';
+import {
+  claims,
+  closeAll,
+  issuerUrl,
+  jwt,
+  type Lab,
+  openLab,
+  refusal,
+  rsaPublicPem,
+  seconds,
+  v1Request,
+} from './lab.js';
 
 /** Forged, altered and overlong tokens against a running server. */
 
@@ -34,6 +46,15 @@ test('4 MB of dots (CVE-2025-66506) are refused before any of them is looked at'
   const answers = await Promise.all(Array.from({ length: 8 }, () => lab.ask(dots)));
   expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 400));
   expect((await lab.ask(jwt(claims()))).status).toBe(200);
+});
+
+test('a token of 60 KB is read wherever it comes, in the body or in the header of v1', async () => {
+  const token = jwt(claims({ groups: Array.from({ length: 1_000 }, () => 'g'.repeat(40)) }));
+  expect(token.length).toBeGreaterThan(50_000);
+  expect((await lab.ask(token)).status).toBe(200);
+  const headers = { Authorization: `Bearer ${token}` };
+  const answer = await post(`${lab.server.url}/api/v1/signingCert`, v1Request(), headers);
+  expect(answer.status).toBe(201);
 });
 
 test('5 MB of body are refused, and the client gets to read why', async () => {

@@ -29,10 +29,12 @@ export function signToken(payload: unknown, head: unknown = header): string {
   return `${input}.${sign(null, Buffer.from(input), issuerKey).toString('base64url')}`;
 }
 
-/** Texts of all presets: what the configuration parser is fed with, before and after mutation. */
-export const configTexts: readonly string[] = readdirSync(path('config'))
+const presets: readonly string[] = readdirSync(path('config'))
   .filter((name) => name.endsWith('.yaml'))
-  .map((name) => readFileSync(path(`config/${name}`), 'utf8'));
+  .map((name) => basename(name, '.yaml'));
+
+/** Texts of all presets: what the configuration parser is fed with, before and after mutation. */
+export const configTexts = presets.map((name) => readFileSync(path(`config/${name}.yaml`), 'utf8'));
 
 const configs = configTexts.map((text) => parse(text, { merge: true }) as Record<string, Record<string, Json>>);
 
@@ -45,7 +47,7 @@ const olderTypes: Readonly<Record<string, string>> = {
 const olderIssuer = (type: string): string => `https://older.example/${type}`;
 
 function presetClaims(name: string): Json[] {
-  const cases = JSON.parse(readFileSync(path(`test/vectors/presets/${name}`), 'utf8')) as { claims: Json }[];
+  const cases = JSON.parse(readFileSync(path(`test/vectors/presets/${name}.json`), 'utf8')) as { claims: Json }[];
   return cases.map(({ claims }) => ({ ...claims, exp: farExp }));
 }
 
@@ -58,16 +60,15 @@ export function everyIssuerConfig(jwksFile: string): string {
   return JSON.stringify({ 'oidc-issuers': Object.fromEntries(named), 'ci-issuer-metadata': providers }, null, 1);
 }
 
-const named = new Set(Object.keys((JSON.parse(everyIssuerConfig('')) as { 'oidc-issuers': object })['oidc-issuers']));
+/** Two presets may configure one issuer in two ways; the later one is in force. */
+const isInForce = (preset: string, { iss }: Json): boolean =>
+  presets.findLast((_name, i) => Object.hasOwn(configs[i]?.['oidc-issuers'] ?? {}, String(iss))) === preset;
 
 /** Claims that get a certificate, at least one set for every issuer type. */
 export const goodClaims: readonly Json[] = [
-  ...readdirSync(path('test/vectors/presets')).flatMap((name) => presetClaims(basename(name))),
-  ...Object.entries(olderTypes).map(([type, preset]) => ({
-    ...presetClaims(`${preset}.json`)[0],
-    iss: olderIssuer(type),
-  })),
-].filter((claims) => named.has(String((claims as Json).iss)));
+  ...presets.flatMap((name) => presetClaims(name).filter((claims) => isInForce(name, claims))),
+  ...Object.entries(olderTypes).map(([type, preset]) => ({ ...presetClaims(preset)[0], iss: olderIssuer(type) })),
+];
 
 /** A fresh directory with the configuration and the keys it names. */
 export function writeFuzzConfig(): { readonly directory: string; readonly configPath: string } {
