@@ -45,7 +45,8 @@ export class Flusher {
   async drain(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    await this.#running;
+    // Another drain that waited for the same flush may have begun the next one in the meantime.
+    while (this.#running !== undefined) await this.#running;
     if (this.#failed) throw new Error('an earlier flush of the log failed');
     if (this.#waiting.length === 0) return;
     this.#running = this.#flush(this.#waiting.splice(0));
