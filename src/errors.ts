@@ -97,6 +97,7 @@ export const errorTable = {
   BODY_MALFORMED: badBody,
   BODY_ENCODING_UNSUPPORTED: badBody,
   BODY_INCOMPLETE: badBody,
+  REQUEST_UNREADABLE: badBody,
   METHOD_NOT_ALLOWED: row('UNIMPLEMENTED', 'Method Not Allowed'),
   NOT_FOUND: row('NOT_FOUND', 'Not Found'),
   PARAMETER_INVALID: row('INVALID_ARGUMENT', 'A parameter of the request is not valid'),

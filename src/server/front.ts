@@ -7,6 +7,7 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import type { Duplex } from 'node:stream';
 import type { ServeConfig } from '../config/serve.js';
 import { AppError } from '../errors.js';
 import { errorBody } from '../http/errors.js';
@@ -40,6 +41,7 @@ export function createFront(config: ServeConfig): Front {
     tls === undefined
       ? createServer(options, dispatch)
       : createTlsServer({ ...options, ...loadTls(tls, 'http'), ALPNProtocols: alpn(config) }, dispatch);
+  server.on('clientError', answerUnreadable);
   return {
     server,
     scheme: tls === undefined ? 'http' : 'https',
@@ -67,6 +69,33 @@ function starting(request: IncomingMessage, response: ServerResponse): void {
     'X-Request-Id': requestId,
   });
   response.end(errorBody(error, requestId));
+}
+
+/** What Node could not read as a request still gets an answer in our form; all but these codes are 400. */
+const unreadable: Readonly<Record<string, { readonly status: string; readonly detail: string }>> = {
+  HPE_HEADER_OVERFLOW: {
+    status: '431 Request Header Fields Too Large',
+    detail: `more than ${maxHeaderSize} bytes of headers`,
+  },
+  ERR_HTTP_REQUEST_TIMEOUT: { status: '408 Request Timeout', detail: 'it did not arrive in time' },
+};
+
+function answerUnreadable(cause: NodeJS.ErrnoException, socket: Duplex): void {
+  if (!socket.writable || cause.code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const known = unreadable[cause.code ?? ''] ?? { status: '400 Bad Request', detail: 'it is not HTTP/1.1' };
+  const requestId = requestIdOf(undefined);
+  const body = errorBody(new AppError('REQUEST_UNREADABLE', known.detail), requestId);
+  const head = [
+    `HTTP/1.1 ${known.status}`,
+    'Content-Type: application/json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `X-Request-Id: ${requestId}`,
+    'Connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }
 
 const lingerMs = 5_000;

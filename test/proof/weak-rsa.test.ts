@@ -61,8 +61,9 @@ test('rsaWeakness finds the factors of a square and of two neighbouring primes',
 
 /** (a − b)(a + b), which Fermat's method meets in round a − ⌈√N⌉ + 1. */
 test('rsaWeakness tries exactly a hundred rounds', () => {
+  // A fixed seed: now and then a random one has a second, closer pair of factors.
   // Numbers near 2^400 whose product has its root 99 or 100 below their mean: b² ≈ 2·a·rounds.
-  const found = fc.sample(fc.bigInt({ min: 1n << 398n, max: 1n << 399n }), 40).flatMap((seed) => {
+  const found = fc.sample(fc.bigInt({ min: 1n << 398n, max: 1n << 399n }), { numRuns: 40, seed: 1 }).flatMap((seed) => {
     const a = seed * 2n;
     return [95n, 99n, 102n, 120n].map((rounds) => {
       const b = sqrt(2n * a * rounds) | 1n;

@@ -1,4 +1,5 @@
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { RunningServer } from '../../src/server/start.js';
 import { newKey, post, v2Body } from '../support/client.js';
@@ -133,5 +134,25 @@ test('with --ct-log-url "" certificates carry no SCT, and the start says so loud
   const answer = await post(`${server.url}/api/v2/signingCert`, v2Body(await issuer.token(jane), jane.email));
   expect(JSON.parse(answer.text)).toHaveProperty('signedCertificateDetachedSct');
   expect((await fetch(`${server.url}/ctlog/checkpoint`)).status).toBe(404);
+  await server.close();
+});
+
+test.each([
+  ['no HTTP at all', 'nonsense\r\n\r\n', 400],
+  ['headers without end', `GET / HTTP/1.1\r\nHost: x\r\nA: ${'a'.repeat(200_000)}\r\n\r\n`, 431],
+])('%s gets an answer in our form', async (_name, bytes, status) => {
+  const dir = temporary();
+  const server = await start({ 'data-dir': join(dir, 'data'), 'config-path': emailConfig(dir, issuer.url) });
+  const text = await new Promise<string>((done) => {
+    let answer = '';
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1', () => socket.write(bytes));
+    socket.on('data', (chunk) => {
+      answer += chunk.toString();
+    });
+    socket.on('error', () => undefined);
+    socket.on('close', () => done(answer));
+  });
+  expect(text).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+  expect(text).toMatch(/"reason":"REQUEST_UNREADABLE"/);
   await server.close();
 });
