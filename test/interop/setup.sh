@@ -2,7 +2,7 @@
 # Installs the real clients and servers that the interop tests drive, each by name and at a fixed version,
 # into .cache/interop (ignored by git). What is there at the right version stays; Go's own caches stay where Go keeps them.
 # Usage: test/interop/setup.sh            everything
-#        test/interop/setup.sh cosign …   only the tools named (first column of the table below, or "sigstore-python")
+#        test/interop/setup.sh cosign …   only the tools named (first column of the table below, "sigstore-python" or "grpcio")
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -17,6 +17,9 @@ timestamp-server  github.com/sigstore/timestamp-authority/v2/cmd/timestamp-serve
 rekor-posix       github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix     v2.3.0
 cosign-v2         github.com/sigstore/cosign/v2/cmd/cosign                      v2.6.5
 fulcio            github.com/sigstore/fulcio                                    v1.8.8
+grpcurl           github.com/fullstorydev/grpcurl/cmd/grpcurl                   v1.9.4
+zlint             github.com/zmap/zlint/v3/cmd/zlint                            v3.6.1
+ctclient          github.com/google/certificate-transparency-go/client/ctclient v1.4.0
 '
 sigstore_python='4.5.1'
 
@@ -68,6 +71,20 @@ install_sigstore_python() {
   say "sigstore-python $sigstore_python installed in $((SECONDS - started)) s"
 }
 
+install_grpcio() {
+  local venv="$cache/grpc-venv" packages=(grpcio==1.85.1 grpcio-reflection==1.85.1 grpcio-status==1.85.1)
+  if [ "$("$venv/bin/python" -c 'import grpc, grpc_status, grpc_reflection; print(grpc.__version__)' 2>/dev/null)" = 1.85.1 ]; then
+    say 'grpcio 1.85.1 is there'
+    return
+  fi
+  say "installing grpcio: pip install ${packages[*]}"
+  rm -rf "$venv"
+  python3 -m venv "$venv" || die 'python3 -m venv failed; it needs Python 3.10 or later with the venv module'
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]}" ||
+    die 'pip install of grpcio failed; its reason is above'
+  say 'grpcio 1.85.1 installed'
+}
+
 wanted() { [ "${#only[@]}" -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]]; }
 
 for command in go python3 openssl; do
@@ -78,4 +95,5 @@ while read -r name package version; do
   if [ -n "$name" ] && wanted "$name"; then install_go_tool "$name" "$package" "$version"; fi
 done <<<"$tools"
 if wanted sigstore-python; then install_sigstore_python; fi
+if wanted grpcio; then install_grpcio; fi
 say "ready in $cache"
