@@ -1,5 +1,5 @@
 import type { CertificateAuthority } from './ca/authority.js';
-import type { CtLog, Sct } from './ct/log.js';
+import type { CtLogs, Sct } from './ct/log.js';
 import { encodeSctList } from './ct/sct.js';
 import { AppError, toAppError } from './errors.js';
 import { toPrincipal } from './identity/issuer-types.js';
@@ -27,10 +27,11 @@ export interface IssueRequest {
 
 /** One issued certificate and everything that proves it was logged. */
 export interface Issued {
-  /** DER of the leaf; with `sct` undefined it carries none (the CT log is off). */
+  /** DER of the leaf; with `scts` undefined it carries none (the CT log is off). */
   readonly certificate: Uint8Array;
   readonly ca: CertificateAuthority;
-  readonly sct: Sct | undefined;
+  /** As they are embedded. */
+  readonly scts: readonly Sct[] | undefined;
   readonly serial: Uint8Array;
   readonly principal: Principal;
   readonly key: ProvenKey;
@@ -45,7 +46,7 @@ export interface IssueDeps {
   readonly ca: () => CertificateAuthority;
   readonly keyPolicy: KeyPolicy;
   /** Undefined only when the operator turned CT off. */
-  readonly ctLog: CtLog | undefined;
+  readonly ctLog: CtLogs | undefined;
   /** Remembers used tokens; undefined lets a token be used until it expires, as Fulcio does. */
   readonly tokens: TokenStore | undefined;
   readonly lifetimeMs: number;
@@ -58,7 +59,7 @@ export interface IssueDeps {
 
 /**
  * The pipeline: token → issuer → verified claims → principal → proof of possession → precertificate → log → SCT →
- * certificate. Nothing leaves it without its SCT unless CT is off.
+ * certificate. Nothing leaves it without its SCTs unless CT is off.
  *
  * Throws AppError for everything a client or the operator can cause; aborting `signal` ends the wait for the log, not
  * a submission already made (RFC 6962 logs cannot forget).
@@ -82,17 +83,17 @@ export async function issue(request: IssueRequest, deps: IssueDeps, signal: Abor
   }
   timed('sign');
   const identity = { ca, serial: leaf.serial, principal, key };
-  if (deps.ctLog === undefined) return { ...identity, certificate: pre, sct: undefined };
+  if (deps.ctLog === undefined) return { ...identity, certificate: pre, scts: undefined };
   const tbs = encodeTbs(leaf);
   const submission = { precertificate: pre, chain: ca.chain, tbs, issuerKeyHash: ca.issuerKeyHash };
-  const sct = await deps.ctLog.submit(submission, signal);
+  const scts = await deps.ctLog.submit(submission, signal);
   timed('log');
-  const finalTbs = encodeTbs(leaf, sctListExtension(encodeSctList([sct])));
+  const finalTbs = encodeTbs(leaf, sctListExtension(encodeSctList(scts)));
   // Compared before it is signed: a certificate that does not correspond must never exist.
   corresponds(pre, encodeCertificate(finalTbs, ca.signer.signatureAlgorithm, noSignature));
   const certificate = await signed(finalTbs, ca);
   timed('sign');
-  return { ...identity, certificate, sct };
+  return { ...identity, certificate, scts };
 }
 
 const noSignature = new Uint8Array(1);

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { startServer } from '../server/start.js';
-import { declareServeFlags, flagsGiven } from './flag-options.js';
+import { declareServeFlags, flagsGiven, repeatedFlagsGiven } from './flag-options.js';
 
 /** `mayfly serve`: runs the server until SIGTERM or SIGINT, then finishes what is in flight. */
 export function registerServe(program: Command, done: (code: number) => void): void {
@@ -11,7 +11,8 @@ export function registerServe(program: Command, done: (code: number) => void): v
   declareServeFlags(command);
   command.action(async () => {
     const { config, ...flags } = flagsGiven(command);
-    const server = await startServer(flags, { environment: process.env, configFile: config });
+    const given = { ...flags, ...repeatedFlagsGiven(command) };
+    const server = await startServer(given, { environment: process.env, configFile: config });
     process.on('SIGHUP', () => server.reload('SIGHUP'));
     await stopSignal();
     await server.close();

@@ -8,26 +8,30 @@ const nameOrAlias = new Map<string, FlagName>(
   flagNames.flatMap((name) => [name, ...(flagRow(name).aliases ?? [])].map((spelling) => [spelling, name] as const)),
 );
 
+/** Flags by their spelling; a repeatable one may have several values. */
+export type FlagsGiven = Readonly<Record<string, string | readonly string[]>>;
+
 /**
  * Merges the three sources of settings: command line over environment over `--config` file.
  *
- * `cli` holds flag spellings as the user wrote them. An empty environment variable counts as unset, as in Fulcio.
+ * `cli` holds flag spellings as the user wrote them. An empty environment variable counts as unset, as in Fulcio; one
+ * variable is one value, also for a repeatable flag.
  * Throws AppError STARTUP naming the file and the key that is wrong.
  */
 export function collectFlags(
-  cli: Readonly<Record<string, string>>,
+  cli: FlagsGiven,
   environment: Readonly<Record<string, string | undefined>>,
   configFile: string | undefined,
 ): FlagValues {
   return { ...fromFile(configFile), ...fromEnvironment(environment), ...fromCommandLine(cli) };
 }
 
-function fromCommandLine(cli: Readonly<Record<string, string>>): FlagValues {
+function fromCommandLine(cli: FlagsGiven): FlagValues {
   const values: Partial<Record<FlagName, FlagValue>> = {};
   for (const [spelling, value] of Object.entries(cli)) {
     const name = nameOrAlias.get(spelling);
     if (name === undefined) throw new AppError('STARTUP', `unknown flag --${spelling}`);
-    values[name] = { value, source: `--${spelling}` };
+    values[name] = flagValue(name, value, `--${spelling}`);
   }
   return values;
 }
@@ -51,9 +55,21 @@ function fromFile(file: string | undefined): FlagValues {
     if (name === undefined) {
       throw new AppError('STARTUP', `${file}: unknown setting "${key}"${didYouMean(key, [...nameOrAlias.keys()])}`);
     }
-    values[name] = { value: scalar(file, key, value), source: `${key} in ${file}` };
+    const source = `${key} in ${file}`;
+    const repeated = flagRow(name).repeatable === true && isTextList(value);
+    values[name] = repeated ? flagValue(name, value, source) : { value: scalar(file, key, value), source };
   }
   return values;
+}
+
+function flagValue(name: FlagName, given: string | readonly string[], source: string): FlagValue {
+  if (typeof given === 'string') return { value: given, source };
+  const [first, ...more] = given;
+  if (first === undefined) throw new AppError('STARTUP', `${source} is an empty list; expected at least one value`);
+  if (more.length === 0) return { value: first, source };
+  if (flagRow(name).repeatable !== true)
+    throw new AppError('STARTUP', `${source} takes one value; found ${given.length}`);
+  return { value: first, source, values: given };
 }
 
 function readDocument(file: string): Record<string, unknown> {
@@ -73,6 +89,10 @@ function readDocument(file: string): Record<string, unknown> {
 function scalar(file: string, key: string, value: unknown): string {
   if (typeof value === 'string') return value;
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-  if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value.join(',');
+  if (isTextList(value)) return value.join(',');
   throw new AppError('STARTUP', `${file}: ${key}: expected a string, a number, a boolean or a list of strings`);
+}
+
+function isTextList(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === 'string');
 }

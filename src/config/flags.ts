@@ -12,6 +12,8 @@ interface FlagRow {
   readonly aliases?: readonly string[];
   /** Taken for compatibility and without effect; the start says so, with this reason. */
   readonly ignored?: string;
+  /** May be given several times on the command line, or as a list in the settings file. */
+  readonly repeatable?: boolean;
 }
 
 const flag = (kind: FlagKind, help: string, fallback?: string, rest: Partial<FlagRow> = {}): FlagRow =>
@@ -43,10 +45,20 @@ export const serveFlags = {
   'tink-keyset-path': flag('string', 'encrypted Tink keyset'),
   'tink-cert-chain-path': flag('string', 'PEM chain of the Tink CA'),
   gcp_private_ca_parent: flag('string', 'CA pool of GCP CA Service (only with --ca googleca)'),
-  'ct-log-url': flag('string', 'an external RFC 6962 log; not given: the embedded log; "": no log at all'),
-  'ct-log-public-key-path': flag('string', 'PEM public key of the external log (required with --ct-log-url)'),
+  'ct-log-url': flag('string', 'an external log; not given: the embedded log; "": no log at all', undefined, {
+    repeatable: true,
+  }),
+  'ct-log-public-key-path': flag(
+    'string',
+    'PEM public key of the external log (one for each --ct-log-url)',
+    undefined,
+    {
+      repeatable: true,
+    },
+  ),
   'ct-log-origin': flag('string', 'Host header towards the external log'),
   'ct-log.tls-ca-cert': flag('string', 'PEM TLS root for the external log'),
+  'ct-logs-config': flag('string', 'file with a list of logs and how many SCTs of them a certificate carries, YAML'),
   'client-signing-algorithms': flag('list', 'client key algorithms to accept'),
   'grpc-tls-certificate': flag('string', 'PEM certificate chain for TLS on the gRPC port'),
   'grpc-tls-key': flag('string', 'PEM private key for TLS on the gRPC port'),
@@ -77,6 +89,8 @@ export type FlagName = keyof typeof serveFlags;
 export interface FlagValue {
   readonly value: string;
   readonly source: string;
+  /** Every value of a repeatable flag, in the order given; `value` is the first. */
+  readonly values?: readonly string[];
 }
 
 export type FlagValues = Readonly<Partial<Record<FlagName, FlagValue>>>;

@@ -1,24 +1,15 @@
 import { AppError } from '../errors.js';
+import { type CtLogChoice, ctLogNotices, type ExternalLogChoice, isHttpUrl, readCtLogsFile } from './ct-logs.js';
+import { parseDuration } from './duration.js';
 import { type FlagName, type FlagValues, flagNames, flagRow } from './flags.js';
+
+export { parseDuration };
 
 /** Which certificate authority signs. */
 export type CaChoice =
   | { readonly kind: 'data-directory' }
   | { readonly kind: 'ephemeral' }
   | { readonly kind: 'file'; readonly certPath: string; readonly keyPath: string; readonly password?: string };
-
-/** Which certificate transparency log gives the SCT. */
-export type CtLogChoice =
-  | { readonly kind: 'embedded' }
-  | { readonly kind: 'none' }
-  | {
-      readonly kind: 'external';
-      readonly url: string;
-      readonly publicKeyPath: string;
-      readonly origin?: string;
-      readonly tlsCaPath?: string;
-      readonly timeoutMs: number;
-    };
 
 export interface TlsFiles {
   readonly certificatePath: string;
@@ -46,7 +37,7 @@ export interface ServeConfig {
   readonly tokenReuse: 'allow' | 'deny';
   readonly logType: 'dev' | 'prod';
   readonly logLevel: string;
-  /** Lines to tell the operator at start: flags that were taken and have no effect. */
+  /** Lines to tell the operator at start: flags that were taken and have no effect, and what clients will not like. */
   readonly notices: readonly string[];
 }
 
@@ -62,6 +53,7 @@ export function serveConfig(flags: FlagValues): ServeConfig {
   const read = reader(flags);
   const http = { host: read.text('host'), port: read.port('port'), ...tls(read, 'http') };
   const algorithms = read.list('client-signing-algorithms');
+  const ctLog = ctLogChoice(read);
   return {
     http,
     grpc: { host: read.text('grpc-host'), port: read.port('grpc-port'), ...tls(read, 'grpc') },
@@ -69,7 +61,7 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     identityConfigPath: read.text('config-path'),
     identityConfigGiven: flags['config-path'] !== undefined,
     ca: caChoice(read),
-    ctLog: ctLogChoice(read),
+    ctLog,
     ...(algorithms === undefined ? {} : { clientSigningAlgorithms: algorithms }),
     dataDir: read.text('data-dir'),
     ...given('ctlogDir', read.optional('ctlog-dir')),
@@ -82,7 +74,7 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     tokenReuse: read.oneOf('token-reuse', ['allow', 'deny']),
     logType: read.oneOf('log_type', ['dev', 'prod']),
     logLevel: read.oneOf('log-level', ['trace', 'debug', 'info', 'warn', 'error']),
-    notices: notices(flags),
+    notices: [...notices(flags), ...ctLogNotices(ctLog)],
   };
 }
 
@@ -102,6 +94,8 @@ function reader(flags: FlagValues) {
     isGiven: (name: FlagName) => flags[name] !== undefined,
     source: (name: FlagName) => raw(name).source,
     text: (name: FlagName) => raw(name).value,
+    all: (name: FlagName): readonly string[] =>
+      flags[name]?.values ?? (raw(name).value === '' ? [] : [raw(name).value]),
     optional: (name: FlagName) => (raw(name).value === '' ? undefined : raw(name).value),
     port(name: FlagName): number {
       const { value } = raw(name);
@@ -133,18 +127,6 @@ function reader(flags: FlagValues) {
       return found;
     },
   };
-}
-
-const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-/** Go's duration notation ("1h30m", "500ms") in milliseconds; undefined if it is something else. */
-export function parseDuration(text: string): number | undefined {
-  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) return undefined;
-  let total = 0;
-  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)) {
-    total += Number(amount) * (unitMs[unit ?? ''] ?? Number.NaN);
-  }
-  return total;
 }
 
 function given<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
@@ -187,26 +169,54 @@ function fileCa(read: Reader): CaChoice {
 }
 
 function ctLogChoice(read: Reader): CtLogChoice {
+  const file = read.optional('ct-logs-config');
+  if (file !== undefined) return ctLogsFile(read, file);
   if (!read.isGiven('ct-log-url')) return { kind: 'embedded' };
-  const url = read.text('ct-log-url');
-  if (url === '') return { kind: 'none' };
-  if (!isHttpUrl(url))
-    throw read.wrong('ct-log-url', 'an http or https URL ending in the prefix of the log, or "" for no log');
-  const publicKeyPath = read.optional('ct-log-public-key-path');
-  if (publicKeyPath === undefined) {
-    throw new AppError(
-      'STARTUP',
-      `${read.source('ct-log-url')} names a log, but --ct-log-public-key-path does not say by which key its SCTs are to be checked`,
-    );
+  const urls = read.all('ct-log-url');
+  if (urls.length === 0) return { kind: 'none' };
+  const wrong = urls.find((url) => !isHttpUrl(url));
+  if (wrong !== undefined) {
+    const expected = 'expected an http or https URL ending in the prefix of the log, or "" alone for no log';
+    throw new AppError('STARTUP', `${read.source('ct-log-url')} is "${wrong}"; ${expected}`);
   }
-  return {
+  return { kind: 'several', logs: flaggedLogs(read, urls), required: 1 };
+}
+
+function ctLogsFile(read: Reader, file: string): CtLogChoice {
+  if (read.isGiven('ct-log-url')) {
+    const sources = `${read.source('ct-logs-config')} and ${read.source('ct-log-url')}`;
+    throw new AppError('STARTUP', `${sources} both name logs; expected one of them`);
+  }
+  return readCtLogsFile(file, read.duration('ct-log-timeout'));
+}
+
+/** The logs of --ct-log-url, each with the --ct-log-public-key-path in the same place. */
+function flaggedLogs(read: Reader, urls: readonly string[]): ExternalLogChoice[] {
+  const keyPaths = read.all('ct-log-public-key-path');
+  if (keyPaths.length !== urls.length) {
+    const source = read.source('ct-log-url');
+    const named = urls.length === 1 ? `${source} names a log` : `${source} names ${urls.length} logs`;
+    const reason =
+      keyPaths.length === 0
+        ? '--ct-log-public-key-path does not say by which key its SCTs are to be checked'
+        : `--ct-log-public-key-path names ${keyPaths.length}: each log needs its key, in the same order`;
+    throw new AppError('STARTUP', `${named}, but ${reason}`);
+  }
+  const origin = read.optional('ct-log-origin');
+  if (origin !== undefined && urls.length > 1) {
+    const source = read.source('ct-log-origin');
+    throw new AppError('STARTUP', `${source} is the Host header of one log; with several use --ct-logs-config`);
+  }
+  const tlsCaPath = read.optional('ct-log.tls-ca-cert');
+  return urls.map((url, index) => ({
     kind: 'external',
     url,
-    publicKeyPath,
+    publicKey: { setting: '--ct-log-public-key-path', path: keyPaths[index] ?? '' },
     timeoutMs: read.duration('ct-log-timeout'),
-    ...given('origin', read.optional('ct-log-origin')),
-    ...given('tlsCaPath', read.optional('ct-log.tls-ca-cert')),
-  };
+    embed: true,
+    ...given('origin', origin),
+    ...given('tlsCa', tlsCaPath === undefined ? undefined : { setting: '--ct-log.tls-ca-cert', path: tlsCaPath }),
+  }));
 }
 
 function publicUrl(read: Reader): string | undefined {
@@ -215,10 +225,6 @@ function publicUrl(read: Reader): string | undefined {
   if (!isHttpUrl(url) || /[?#\s]/.test(url))
     throw read.wrong('public-url', 'an http or https URL without query, such as https://ca.example.com');
   return url.replace(/\/+$/, '');
-}
-
-function isHttpUrl(text: string): boolean {
-  return URL.canParse(text) && ['http:', 'https:'].includes(new URL(text).protocol);
 }
 
 function notices(flags: FlagValues): string[] {

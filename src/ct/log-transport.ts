@@ -9,9 +9,16 @@ export interface LogAnswer {
   readonly body: Buffer;
 }
 
-/** Sends one POST of JSON and reads the answer; rejects on a network error, a body past its limit, or an abort. */
+export interface CallLimits {
+  readonly signal: AbortSignal;
+  /** Bytes of an answer's body; a longer one is an error. */
+  readonly maxBytes: number;
+}
+
+/** Sends one request and reads the answer; rejects on a network error, a body past its limit, or an abort. */
 export interface LogTransport {
-  post(url: URL, json: string, signal: AbortSignal): Promise<LogAnswer>;
+  get(url: URL, limits: CallLimits): Promise<LogAnswer>;
+  post(url: URL, json: string, limits: CallLimits): Promise<LogAnswer>;
   close(): void;
 }
 
@@ -20,29 +27,26 @@ export interface LogTransportOptions {
   readonly hostHeader?: string;
   /** PEM certificates to trust for TLS instead of the system's. */
   readonly caCert?: string;
-  /** Bytes of an answer's body; a longer one is an error. */
-  readonly maxBytes: number;
 }
 
 /**
  * A transport on node:http(s): the built-in fetch can neither send another Host nor trust another root. Keeps
  * connections alive and follows no redirect.
  */
-export function logTransport(options: LogTransportOptions): LogTransport {
-  const { hostHeader, caCert, maxBytes } = options;
+export function logTransport({ hostHeader, caCert }: LogTransportOptions): LogTransport {
   const pool = { keepAlive: true, maxSockets: 64 };
   const plain = new http.Agent(pool);
   const tls = new https.Agent(caCert === undefined ? pool : { ...pool, ca: caCert });
 
-  function post(url: URL, json: string, signal: AbortSignal): Promise<LogAnswer> {
-    const headers = {
-      'content-type': 'application/json',
-      'content-length': Buffer.byteLength(json),
-      ...(hostHeader === undefined ? {} : { host: hostHeader }),
-    };
+  const host = hostHeader === undefined ? {} : { host: hostHeader };
+
+  function send(url: URL, { signal, maxBytes }: CallLimits, json?: string): Promise<LogAnswer> {
+    const content =
+      json === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) };
     return new Promise((resolve, reject) => {
       const secure = url.protocol === 'https:';
-      const settings = { method: 'POST', headers, signal, agent: secure ? tls : plain };
+      const method = json === undefined ? 'GET' : 'POST';
+      const settings = { method, headers: { ...content, ...host }, signal, agent: secure ? tls : plain };
       const request = (secure ? https : http).request(url, settings, (response) => {
         readAnswer(response, maxBytes).then(resolve, reject);
       });
@@ -52,7 +56,8 @@ export function logTransport(options: LogTransportOptions): LogTransport {
   }
 
   return {
-    post,
+    get: (url, limits) => send(url, limits),
+    post: (url, json, limits) => send(url, limits, json),
     close() {
       plain.destroy();
       tls.destroy();

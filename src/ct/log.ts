@@ -44,3 +44,16 @@ export interface CtLog {
   readiness(): Readiness;
   close(): Promise<void>;
 }
+
+/** Every log that an issuance needs, seen as one. */
+export interface CtLogs {
+  /** For log lines. */
+  readonly name: string;
+  /**
+   * Resolves with the SCTs to embed, at least one, each as CtLog has it; throws AppError CT_LOG_UNAVAILABLE or
+   * CT_LOG_MISBEHAVED when they cannot be had.
+   */
+  submit(submission: PrecertSubmission, signal?: AbortSignal): Promise<readonly Sct[]>;
+  readiness(): Readiness;
+  close(): Promise<void>;
+}

@@ -50,7 +50,7 @@ export function bearerToken(authorization: string | undefined): string {
 /** The JSON of dev.sigstore.fulcio.v2.SigningCertificate. */
 export function v2Answer(issued: Issued): JsonObject {
   const chain = { certificates: pemChain(issued) };
-  return issued.sct === undefined
+  return issued.scts === undefined
     ? { signedCertificateDetachedSct: { chain, signedCertificateTimestamp: '' } }
     : { signedCertificateEmbeddedSct: { chain } };
 }

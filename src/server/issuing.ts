@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { CertificateAuthority } from '../ca/authority.js';
 import type { ServeConfig } from '../config/serve.js';
-import type { CtLog } from '../ct/log.js';
+import type { CtLogs } from '../ct/log.js';
 import { toAppError } from '../errors.js';
 import { type IssueDeps, type Issued, type IssueRequest, issue } from '../issue.js';
 import type { Metrics } from '../metrics.js';
@@ -14,7 +14,7 @@ import type { InFlight } from './in-flight.js';
 export interface IssuingDeps {
   readonly identity: IdentitySource;
   readonly ca: () => CertificateAuthority;
-  readonly ctLog: CtLog | undefined;
+  readonly ctLog: CtLogs | undefined;
   readonly tokens: TokenStore | undefined;
   readonly logger: Logger;
   readonly metrics: Metrics;

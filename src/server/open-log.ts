@@ -1,24 +1,25 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { join } from 'node:path';
 import type { Router } from 'express';
 import type { Logger } from 'pino';
 import type { CertificateAuthority } from '../ca/authority.js';
 import type { DataDirectory } from '../ca/data-directory.js';
-import type { CtLogChoice, ServeConfig } from '../config/serve.js';
-import { openExternalLog } from '../ct/external-log.js';
-import type { CtLog } from '../ct/log.js';
-import { openEmbeddedLog } from '../ctlog/log.js';
-import { ctlogRoutes } from '../ctlog/routes.js';
+import type { ExternalLogChoice, LogChoice, PemSource } from '../config/ct-logs.js';
+import type { ServeConfig } from '../config/serve.js';
+import { checkAcceptedRoots } from '../ct/accepted-roots.js';
+import { type ExternalLog, openExternalLog } from '../ct/external-log.js';
+import type { CtLog, CtLogs } from '../ct/log.js';
+import { openLogSet } from '../ct/log-set.js';
 import { AppError, messageOf } from '../errors.js';
-import { logOrigin } from './instance.js';
+import { openShardedLog } from './log-shards.js';
 import { readFlagFile } from './open-ca.js';
 import type { PublishedLog } from './trust.js';
 
-export interface OpenedLog {
-  readonly ctLog: CtLog;
-  /** The reading and submitting endpoints; only our own log has them here. */
-  readonly routes: Router | undefined;
-  readonly published: PublishedLog;
+export interface OpenedLogs {
+  readonly ctLog: CtLogs;
+  /** The reading and submitting endpoints by path, such as `/ctlog`; only our own log has them here. */
+  readonly routes: ReadonlyMap<string, Router>;
+  /** Every log whose SCTs a certificate may carry. */
+  readonly published: readonly PublishedLog[];
 }
 
 export interface OpenLogDeps {
@@ -29,48 +30,97 @@ export interface OpenLogDeps {
   readonly clock: () => number;
 }
 
-/** Opens the log the settings name; undefined when the operator turned CT off. Throws AppError STARTUP. */
-export async function openLog(config: ServeConfig, deps: OpenLogDeps): Promise<OpenedLog | undefined> {
-  if (config.ctLog.kind === 'none') return undefined;
-  return config.ctLog.kind === 'external' ? external(config.ctLog, deps) : embedded(config, deps);
+/** One log of the settings, opened. */
+interface Member {
+  readonly log: CtLog;
+  readonly embed: boolean;
+  readonly published: PublishedLog;
+  /** Frozen logs before it, whose SCTs stay valid. */
+  readonly former?: readonly PublishedLog[];
+  readonly routes?: ReadonlyMap<string, Router>;
+  readonly external?: ExternalLog;
 }
 
-async function embedded(config: ServeConfig, { ca, data, publicUrl, logger, clock }: OpenLogDeps): Promise<OpenedLog> {
-  const log = await openEmbeddedLog({
-    storage: config.ctlogDir ?? join(config.dataDir, 'ctlog'),
-    indexDir: join(config.dataDir, 'ctlog-index'),
-    key: data.logKey,
-    origin: logOrigin(publicUrl),
-    acceptedIssuers: () => [ca.chain],
+/**
+ * Opens the logs the settings name; undefined when the operator turned CT off. External logs are asked for their roots
+ * in the background, and the operator is told what they answer. Throws AppError STARTUP.
+ */
+export async function openLog(config: ServeConfig, deps: OpenLogDeps): Promise<OpenedLogs | undefined> {
+  const choice = config.ctLog;
+  if (choice.kind === 'none') return undefined;
+  const { logs, required } =
+    choice.kind === 'several' ? choice : { logs: [{ kind: 'embedded', embed: true } as const], required: 1 };
+  const members: Member[] = [];
+  try {
+    for (const log of logs) members.push(await openMember(log, config, deps));
+    const { logger } = deps;
+    return {
+      ctLog: watched(openLogSet({ members, required, logger }), members, deps),
+      routes: new Map(members.flatMap(({ routes }) => [...(routes ?? [])])),
+      published: members
+        .filter(({ embed }) => embed)
+        .flatMap(({ published, former = [] }) => [published, ...former]),
+    };
+  } catch (error) {
+    for (const { log } of members) await log.close();
+    throw error;
+  }
+}
+
+async function openMember(choice: LogChoice, config: ServeConfig, deps: OpenLogDeps): Promise<Member> {
+  const { embed } = choice;
+  if (choice.kind === 'embedded') return { ...(await embedded(config, deps)), embed };
+  const { log, published } = external(choice, deps);
+  return { log, embed, published, external: log };
+}
+
+function embedded({ dataDir, ctlogDir }: ServeConfig, { ca, data, publicUrl, logger, clock }: OpenLogDeps) {
+  const acceptedIssuers = () => [ca.chain];
+  return openShardedLog({ dataDir, ctlogDir, publicUrl, logKey: data.logKey, acceptedIssuers, clock, logger });
+}
+
+function external(choice: ExternalLogChoice, { logger, clock }: OpenLogDeps) {
+  const { url, monitoringUrl, origin, tlsCa, timeoutMs } = choice;
+  const publicKey = logKey(choice.publicKey);
+  const log = openExternalLog({
+    url,
+    publicKey,
     clock,
+    timeoutMs,
     logger,
+    ...(origin === undefined ? {} : { hostHeader: origin }),
+    ...(tlsCa === undefined ? {} : { caCert: pemOf(tlsCa) }),
   });
+  const published: PublishedLog = { url: monitoringUrl ?? url, publicKey };
+  return { log, published };
+}
+
+/** The same logs, with each external one asked for its roots until the answer is there or the logs are closed. */
+function watched(logs: CtLogs, members: readonly Member[], { ca, logger }: OpenLogDeps): CtLogs {
+  const closing = new AbortController();
+  const checks = members.map(({ external: log }) =>
+    log === undefined ? undefined : checkAcceptedRoots(log, ca.chain, logger, closing.signal),
+  );
   return {
-    ctLog: log,
-    routes: ctlogRoutes(log),
-    published: { url: `${publicUrl}/ctlog`, publicKey: log.publicKey },
+    ...logs,
+    async close() {
+      closing.abort();
+      await Promise.all(checks);
+      await logs.close();
+    },
   };
 }
 
-function external(choice: Extract<CtLogChoice, { kind: 'external' }>, { logger, clock }: OpenLogDeps): OpenedLog {
-  const publicKey = logKey(choice.publicKeyPath);
-  const ctLog = openExternalLog({
-    url: choice.url,
-    publicKey,
-    clock,
-    timeoutMs: choice.timeoutMs,
-    logger,
-    ...(choice.origin === undefined ? {} : { hostHeader: choice.origin }),
-    ...(choice.tlsCaPath === undefined ? {} : { caCert: readFlagFile('--ct-log.tls-ca-cert', choice.tlsCaPath) }),
-  });
-  return { ctLog, routes: undefined, published: { url: choice.url, publicKey } };
-}
-
-function logKey(path: string): KeyObject {
-  const pem = readFlagFile('--ct-log-public-key-path', path);
+function logKey(source: PemSource): KeyObject {
+  const pem = pemOf(source);
   try {
     return createPublicKey(pem);
   } catch (error) {
-    throw new AppError('STARTUP', `--ct-log-public-key-path: ${path} is no PEM public key: ${messageOf(error)}`);
+    const found = 'path' in source ? source.path : 'the text';
+    throw new AppError('STARTUP', `${source.setting}: ${found} is no PEM public key: ${messageOf(error)}`);
   }
+}
+
+function pemOf(source: PemSource): string {
+  return 'pem' in source ? source.pem : readFlagFile(source.setting, source.path);
 }

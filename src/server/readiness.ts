@@ -1,12 +1,12 @@
 import type { CertificateAuthority } from '../ca/authority.js';
-import type { CtLog } from '../ct/log.js';
+import type { CtLogs } from '../ct/log.js';
 import type { Check } from '../http/app.js';
 import type { IdentitySource } from './identity-source.js';
 
 export interface ReadinessDeps {
   readonly identity: IdentitySource;
   readonly ca: () => CertificateAuthority;
-  readonly ctLog: CtLog | undefined;
+  readonly ctLog: CtLogs | undefined;
   readonly lifetimeMs: number;
   readonly clock: () => number;
   readonly stopping: () => boolean;
@@ -36,7 +36,7 @@ function caTrouble(deps: ReadinessDeps): string | undefined {
   return undefined;
 }
 
-function logTrouble(ctLog: CtLog | undefined): string | undefined {
+function logTrouble(ctLog: CtLogs | undefined): string | undefined {
   const readiness = ctLog?.readiness() ?? { ok: true };
   return readiness.ok ? undefined : readiness.reason;
 }

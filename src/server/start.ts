@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { collectFlags } from '../config/flag-sources.js';
+import { collectFlags, type FlagsGiven } from '../config/flag-sources.js';
 import { type ServeConfig, serveConfig } from '../config/serve.js';
 import { createGrpcServer } from '../grpc/server.js';
 import { createApp } from '../http/app.js';
@@ -52,7 +52,7 @@ const graceMs = 15_000;
  * Starts everything `mayfly serve` runs, from flags by their spelling. Throws AppError STARTUP with one sentence that
  * names the flag or file that is wrong; what was opened until then is closed again.
  */
-export async function startServer(flags: Readonly<Record<string, string>>, deps: StartDeps): Promise<RunningServer> {
+export async function startServer(flags: FlagsGiven, deps: StartDeps): Promise<RunningServer> {
   const config = serveConfig(collectFlags(flags, deps.environment, deps.configFile));
   const logger = deps.logger ?? createLogger(config.logType, config.logLevel);
   for (const notice of config.notices) logger.warn(notice);

@@ -3,8 +3,9 @@ import type { Router } from 'express';
 import type { Logger } from 'pino';
 import type { CertificateAuthority } from '../ca/authority.js';
 import { offlineRootPresent, openDataDirectory } from '../ca/data-directory.js';
+import { usesEmbeddedLog } from '../config/ct-logs.js';
 import type { ServeConfig } from '../config/serve.js';
-import type { CtLog } from '../ct/log.js';
+import type { CtLogs } from '../ct/log.js';
 import { AppError } from '../errors.js';
 import { createFetcher } from '../identity/fetcher.js';
 import { proxyFromEnv } from '../identity/proxy.js';
@@ -24,9 +25,10 @@ export interface State {
   readonly ca: () => CertificateAuthority;
   /** For log lines: which CA it is. */
   readonly caName: string;
-  readonly ctLog: CtLog | undefined;
-  readonly ctlogRoutes: Router | undefined;
-  readonly publishedLog: PublishedLog | undefined;
+  readonly ctLog: CtLogs | undefined;
+  /** Our own logs by path; empty with external logs. */
+  readonly ctlogRoutes: ReadonlyMap<string, Router>;
+  readonly publishedLogs: readonly PublishedLog[];
   readonly tokens: TokenStore | undefined;
 }
 
@@ -57,7 +59,7 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
     metrics,
   });
   closing.add(() => identity.close());
-  if (config.tokenReuse === 'deny' && config.ctLog.kind !== 'embedded') {
+  if (config.tokenReuse === 'deny' && !usesEmbeddedLog(config.ctLog)) {
     throw new AppError(
       'STARTUP',
       '--token-reuse deny needs the embedded log: without it several servers may run side by side, and there is no ' +
@@ -86,8 +88,8 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
     ca: () => ca,
     caName: config.ca.kind,
     ctLog: log?.ctLog,
-    ctlogRoutes: log?.routes,
-    publishedLog: log?.published,
+    ctlogRoutes: log?.routes ?? new Map(),
+    publishedLogs: log?.published ?? [],
     tokens,
   };
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { CertificateAuthority } from '../ca/authority.js';
 import { readIfExists } from '../ctlog/durable-file.js';
 import type { TrustFile } from '../http/app.js';
-import { operatorOf, type TrustMaterial } from '../trust/material.js';
+import { operatorOf, type TrustedLog, type TrustMaterial, type TrustPeriod } from '../trust/material.js';
 import { trustFileNames, writeTrustFiles } from '../trust/write.js';
 import type { IdentitySource } from './identity-source.js';
 
@@ -11,6 +11,10 @@ import type { IdentitySource } from './identity-source.js';
 export interface PublishedLog {
   readonly url: string;
   readonly publicKey: KeyObject;
+  /** When it gave its first SCT at the earliest, if it is not as old as the CA. */
+  readonly start?: Date;
+  /** When a log that is frozen gave its last SCT. */
+  readonly end?: Date;
 }
 
 /** What lies under DATA-DIR/trust, and is served under /trust. */
@@ -22,7 +26,8 @@ export interface WrittenTrust {
 export interface TrustedState {
   readonly publicUrl: string;
   readonly ca: () => CertificateAuthority;
-  readonly publishedLog: PublishedLog | undefined;
+  /** Every log whose SCTs a certificate may carry. */
+  readonly publishedLogs: readonly PublishedLog[];
   readonly identity: IdentitySource;
 }
 
@@ -35,18 +40,21 @@ export async function writeTrust(dataDir: string, state: TrustedState): Promise<
   const ca = state.ca();
   const operator = operatorOf(publicUrl);
   const validFor = { start: ca.notBefore };
-  const log = state.publishedLog;
   const material: TrustMaterial = {
     cas: [{ chain: ca.chain, uri: publicUrl, validFor, operator }],
-    ctLogs:
-      log === undefined
-        ? []
-        : [{ baseUrl: log.url, publicKey: log.publicKey.export({ type: 'spki', format: 'der' }), validFor, operator }],
+    ctLogs: state.publishedLogs.map((log) => toTrustedLog(log, publicUrl, validFor)),
     oidcProviders: loginIssuers(state.identity).map((url) => ({ url, validFor, operator: operatorOf(url) })),
   };
   const directory = join(dataDir, 'trust');
   await writeTrustFiles(directory, material);
   return { directory, files: await readTrust(directory) };
+}
+
+/** Our own log is the operator's, another is its host's. */
+function toTrustedLog(log: PublishedLog, publicUrl: string, ca: TrustPeriod): TrustedLog {
+  const validFor = { start: log.start ?? ca.start, ...(log.end === undefined ? {} : { end: log.end }) };
+  const operator = operatorOf(log.url.startsWith(publicUrl) ? publicUrl : log.url);
+  return { baseUrl: log.url, publicKey: log.publicKey.export({ type: 'spki', format: 'der' }), validFor, operator };
 }
 
 async function readTrust(directory: string): Promise<Map<string, TrustFile>> {

@@ -37,6 +37,7 @@ export async function startFakeLog(): Promise<FakeLog> {
   const submitted: Uint8Array[] = [];
   let behaviour: Behaviour = {};
   const server = createServer((request, response) => {
+    if (request.method !== 'POST') return void response.writeHead(404).end();
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {

@@ -64,7 +64,7 @@ function open(more: Partial<ExternalLogOptions> = {}) {
     publicKey,
     clock: () => now,
     timeoutMs: 5000,
-    logger: { warn() {} },
+    logger: { info() {}, warn() {} },
     random: () => 1,
     wait: async (ms) => void pauses.push(ms),
     ...more,

@@ -26,7 +26,7 @@ export const leafPem = rootPem;
 /** As much of an Issued as the wire shows. */
 export function issued(logged: boolean): Issued {
   const sct = { logId: new Uint8Array(32), timestamp: 1n, extensions: new Uint8Array(), signature: new Uint8Array() };
-  const shown = { certificate: Uint8Array.of(1, 2, 3), ca: { chainPem: [rootPem] }, sct: logged ? sct : undefined };
+  const shown = { certificate: Uint8Array.of(1, 2, 3), ca: { chainPem: [rootPem] }, scts: logged ? [sct] : undefined };
   return shown as unknown as Issued;
 }
 

@@ -8,7 +8,7 @@ import { createMetrics } from '../../src/metrics.js';
 
 const chainPem = ['-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n'];
 const issued = (sct: boolean): Issued =>
-  ({ certificate: Buffer.from('leaf'), ca: { chainPem }, sct: sct ? {} : undefined }) as unknown as Issued;
+  ({ certificate: Buffer.from('leaf'), ca: { chainPem }, scts: sct ? [{}] : undefined }) as unknown as Issued;
 
 function lab(overrides: Partial<AppDeps> = {}) {
   const seen: IssueRequest[] = [];
@@ -22,7 +22,7 @@ function lab(overrides: Partial<AppDeps> = {}) {
     configuration: () => ({ issuers: [] }),
     readiness: () => [{ name: 'ct-log', ok: true }],
     trustFiles: new Map([['ca.pem', { type: 'application/x-pem-file', text: chainPem.join('') }]]),
-    ctlogRoutes: undefined,
+    ctlogRoutes: new Map(),
     metrics,
     logger: pino({ level: 'silent' }),
     requestTimeoutMs: 1000,
@@ -184,7 +184,7 @@ describe('the read endpoints', () => {
 
   test('the log has its own routes under /ctlog', async () => {
     const routes = Router().get('/checkpoint', (_request, response) => void response.end('head'));
-    expect((await request(lab({ ctlogRoutes: routes }).app).get('/ctlog/checkpoint')).status).toBe(200);
+    expect((await request(lab({ ctlogRoutes: new Map([['/ctlog', routes]]) }).app).get('/ctlog/checkpoint')).status).toBe(200);
   });
 });
 
