@@ -61,7 +61,7 @@ const sql = {
   replace: `UPDATE mayfly_log SET checkpoint = $6, ${renewed}
     WHERE ${own} AND epoch = $4 AND (checkpoint IS NOT DISTINCT FROM $5 OR checkpoint = $6)`,
   release: `UPDATE mayfly_log SET epoch = epoch + 1, owner = '', holder = '', expires = '-infinity' WHERE ${own}`,
-  holder: `SELECT owner, epoch, holder, extract(epoch FROM expires - clock_timestamp()) * 1000 AS remaining
+  holder: `SELECT owner, epoch, holder, extract(epoch FROM greatest(expires, clock_timestamp()) - clock_timestamp()) * 1000 AS remaining
     FROM mayfly_log WHERE log = $1`,
 } as const;
 
