@@ -26,3 +26,9 @@ export function listen(server: Server, host: string, port: number, flag: string)
     });
   });
 }
+
+/** A host as it stands in a URL that can be opened: the wildcard addresses stand for this machine. */
+export function urlHost(host: string): string {
+  if (host === '0.0.0.0' || host === '::' || host === '') return 'localhost';
+  return host.includes(':') ? `[${host}]` : host;
+}

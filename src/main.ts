@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
 import { registerCheck } from './cli/check.js';
+import { registerLog } from './cli/log.js';
 import { registerQuickstart } from './cli/quickstart.js';
 import { registerRequest } from './cli/request.js';
 import { registerServe } from './cli/serve.js';
@@ -21,6 +22,7 @@ async function main(argv: readonly string[]): Promise<number> {
   registerQuickstart(program, done);
   registerRequest(program, done);
   registerCheck(program, done);
+  registerLog(program, done);
   try {
     await program.parseAsync(argv);
   } catch (error) {

@@ -1,15 +1,9 @@
-import { createHash, X509Certificate } from 'node:crypto';
-import { AppError, messageOf } from '../errors.js';
-import { type Candidate, type IssuerChain, issuerChain } from './candidate.js';
+import type { X509Certificate } from 'node:crypto';
+import { messageOf } from '../errors.js';
+import { type AcceptedIssuer, issuedBy, nameOfChain, parseIssuer, parseSubmitted, refused } from './accepted-issuer.js';
+import { acceptByRoot, type FindIssuer } from './accepted-roots.js';
+import type { Candidate, IssuerChain } from './candidate.js';
 import { withoutPoison } from './precert-tbs.js';
-
-/** An issuing CA whose certificates the log takes. */
-interface AcceptedIssuer {
-  readonly chain: IssuerChain;
-  readonly certificate: X509Certificate;
-  /** SHA-256 of the DER SubjectPublicKeyInfo. */
-  readonly keyHash: Uint8Array;
-}
 
 /** Decides which submissions of strangers enter the log. */
 export interface Acceptance {
@@ -24,8 +18,15 @@ export interface Acceptance {
   roots(): Uint8Array[];
 }
 
-/** `acceptedIssuers` gives the chains in force, issuing CA first and root last; it may change between calls. */
-export function openAcceptance(acceptedIssuers: () => readonly (readonly Uint8Array[])[]): Acceptance {
+/**
+ * `acceptedIssuers` gives the chains in force, issuing CA first and root last; what one of them issued must come with that
+ * chain. `acceptedRoots` are those whose every path is good (`acceptByRoot`). Both may change between calls.
+ */
+export function openAcceptance(
+  acceptedIssuers: () => readonly (readonly Uint8Array[])[],
+  acceptedRoots: () => readonly Uint8Array[],
+): Acceptance {
+  const byRoot = acceptByRoot(acceptedRoots);
   const parsed = new Map<string, AcceptedIssuer>();
   /** A CA hands in the same array with every submission. */
   const byArray = new WeakMap<readonly Uint8Array[], AcceptedIssuer>();
@@ -33,7 +34,7 @@ export function openAcceptance(acceptedIssuers: () => readonly (readonly Uint8Ar
   function accepted(chain: readonly Uint8Array[]): AcceptedIssuer {
     const known = byArray.get(chain);
     if (known !== undefined) return known;
-    const name = nameOf(chain);
+    const name = nameOfChain(chain);
     const issuer = parsed.get(name) ?? parseIssuer(chain);
     parsed.set(name, issuer);
     byArray.set(chain, issuer);
@@ -41,48 +42,31 @@ export function openAcceptance(acceptedIssuers: () => readonly (readonly Uint8Ar
   }
 
   return {
-    check: (kind, submitted) => checkSubmission(kind, submitted, acceptedIssuers().map(accepted)),
+    check: (kind, submitted) => checkSubmission(kind, submitted, issuerFinder(acceptedIssuers().map(accepted), byRoot)),
     chainOf: (certificates) => accepted(certificates).chain,
     roots() {
-      const roots = acceptedIssuers().flatMap((chain) => chain.slice(-1));
+      const roots = [...acceptedIssuers().flatMap((chain) => chain.slice(-1)), ...acceptedRoots()];
       return [...new Map(roots.map((der) => [Buffer.from(der).toString('base64'), der])).values()];
     },
   };
 }
 
-/** A map key for the whole chain, byte for byte. */
-function nameOf(chain: readonly Uint8Array[]): string {
-  return chain.map((der) => createHash('sha256').update(der).digest('base64')).join('');
+/** Our own issuers first; `byRoot` says why when nobody knows the issuer. */
+function issuerFinder(issuers: readonly AcceptedIssuer[], byRoot: FindIssuer): FindIssuer {
+  return (leaf, above) => {
+    const issuer = issuers.find(({ certificate }) => issuedBy(leaf, certificate));
+    if (issuer === undefined) return byRoot(leaf, above);
+    requireSamePath(above, issuer.chain.certificates);
+    return issuer;
+  };
 }
 
-function parseIssuer(chain: readonly Uint8Array[]): AcceptedIssuer {
-  const [issuing] = chain;
-  if (issuing === undefined) throw new TypeError('a chain of a certificate authority holds at least one certificate');
-  const certificate = new X509Certificate(issuing);
-  const keyHash = createHash('sha256')
-    .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
-    .digest();
-  return { chain: issuerChain(chain), certificate, keyHash };
-}
-
-function refused(reason: string, cause?: unknown): AppError {
-  return new AppError('CT_SUBMISSION_REFUSED', reason, cause === undefined ? {} : { cause });
-}
-
-function checkSubmission(
-  kind: 'x509' | 'precert',
-  submitted: readonly Uint8Array[],
-  issuers: readonly AcceptedIssuer[],
-): Candidate {
+function checkSubmission(kind: 'x509' | 'precert', submitted: readonly Uint8Array[], issuerOf: FindIssuer): Candidate {
   const [der, ...above] = submitted;
   if (der === undefined) throw refused('the chain is empty; expected the certificate and its issuers');
-  const certificate = parseCertificate(der);
+  const certificate: X509Certificate = parseSubmitted(der, 1);
   const tbs = stripPoison(der);
-  const issuer = issuers.find((candidate) => issuedBy(certificate, candidate));
-  if (issuer === undefined) {
-    throw refused('the certificate was not issued by a certificate authority that this log serves (see get-roots)');
-  }
-  requireSamePath(above, issuer.chain.certificates);
+  const issuer = issuerOf(certificate, above);
   if (kind === 'precert') {
     if (tbs === undefined) throw refused('the certificate has no poison extension; add-chain takes final certificates');
     const entry = { type: 'precert', issuerKeyHash: issuer.keyHash, tbs } as const;
@@ -92,33 +76,11 @@ function checkSubmission(
   return { entry: { type: 'x509', certificate: der }, issuers: issuer.chain };
 }
 
-function parseCertificate(der: Uint8Array): X509Certificate {
-  let certificate: X509Certificate;
-  try {
-    certificate = new X509Certificate(der);
-  } catch (cause) {
-    throw refused('the first element of the chain is not a DER certificate', cause);
-  }
-  // OpenSSL stops at the certificate's end and would let PEM pass.
-  if (Buffer.compare(certificate.raw, der) !== 0)
-    throw refused('the first certificate is not exactly one DER certificate');
-  return certificate;
-}
-
 function stripPoison(der: Uint8Array): Uint8Array | undefined {
   try {
     return withoutPoison(der);
   } catch (cause) {
     throw refused(`the first certificate has ${messageOf(cause)}`, cause);
-  }
-}
-
-function issuedBy(certificate: X509Certificate, issuer: AcceptedIssuer): boolean {
-  if (certificate.issuer !== issuer.certificate.subject) return false;
-  try {
-    return certificate.verify(issuer.certificate.publicKey);
-  } catch {
-    return false;
   }
 }
 

@@ -2,17 +2,11 @@ import { createHash, type KeyObject } from 'node:crypto';
 import { decodeLeafIndex } from '../ct/leaf-index.js';
 import { messageOf } from '../errors.js';
 import { openCheckpoint, type SignedTreeHead } from './checkpoint.js';
+import { type Fetched, type Finding, fetchFile, fetchTile } from './fsck-files.js';
+import { hex, sha256, TreeCheck } from './fsck-tree.js';
 import { checkpointPath, type LogReader } from './storage.js';
 import { type DecodedLeaf, decodeDataTile } from './tile-leaf.js';
-import { fullTilePath, hashBytes, issuerPath, type TileKind, tilePath, tileWidth } from './tiles.js';
-
-/** One thing that is wrong with a log. */
-export interface Finding {
-  /** Path below the log's prefix. */
-  readonly file: string;
-  readonly expected: string;
-  readonly found: string;
-}
+import { fullTilePath, issuerPath, tileWidth } from './tiles.js';
 
 export interface FsckOptions {
   readonly logKey: KeyObject;
@@ -60,7 +54,7 @@ export async function fsckLog(reader: LogReader, options: FsckOptions): Promise<
   const opened = await readHead(reader, options);
   if (opened === undefined) return undefined;
   const { head, origin } = opened;
-  const tree = new TreeCheck(reader, options);
+  const tree = new TreeCheck(reader, options.report);
   const entries = new EntryCheck(reader, options, head);
   const tileCount = Math.ceil(head.size / tileWidth);
   const ahead: Promise<Fetched>[] = [];
@@ -110,27 +104,6 @@ async function readHead(
 
 function originIn(checkpoint: Uint8Array): string {
   return Buffer.from(checkpoint.subarray(0, 1024)).toString('utf8').split('\n', 1)[0] ?? '';
-}
-
-type Fetched =
-  | { readonly path: string; readonly bytes: Uint8Array }
-  | { readonly path: string; readonly bytes: undefined; readonly problem: string };
-
-async function fetchFile(reader: LogReader, path: string): Promise<Fetched> {
-  try {
-    const bytes = await reader.fetch(path);
-    return bytes === undefined ? { path, bytes, problem: 'it is missing' } : { path, bytes };
-  } catch (error) {
-    return { path, bytes: undefined, problem: `it cannot be read: ${messageOf(error)}` };
-  }
-}
-
-/** A partial tile may have given way to the full one, of which it is the beginning (static-ct-api, "Partial Tiles"). */
-async function fetchTile(reader: LogReader, kind: TileKind, index: number, width: number): Promise<Fetched> {
-  const exact = await fetchFile(reader, tilePath({ kind, index, width }));
-  if (exact.bytes !== undefined || width === tileWidth) return exact;
-  const full = await fetchFile(reader, fullTilePath(kind, index));
-  return full.bytes === undefined ? exact : full;
 }
 
 /** The first `width` entries of a data tile; fewer, and reported, when it does not hold them. */
@@ -213,94 +186,6 @@ function leafIndexIn(extensions: Uint8Array): string {
   } catch (error) {
     return messageOf(error);
   }
-}
-
-/** A hash, or undefined where an entry below it could not be read. */
-type Known = Uint8Array | undefined;
-
-/** The tree over the entries, rebuilt level by level; a row holds what does not fill a tile yet. */
-class TreeCheck {
-  readonly #reader: LogReader;
-  readonly #report: FsckOptions['report'];
-  readonly #rows: { hashes: Known[]; tiles: number }[] = [];
-  tiles = 0;
-
-  constructor(reader: LogReader, { report }: FsckOptions) {
-    this.#reader = reader;
-    this.#report = report;
-  }
-
-  /** The leaf hashes of the next tile. */
-  async add(hashes: readonly Known[], level = 0): Promise<void> {
-    const row = this.#rows[level] ?? { hashes: [], tiles: 0 };
-    this.#rows[level] = row;
-    row.hashes.push(...hashes);
-    if (row.hashes.length < tileWidth) return;
-    await this.#compare(level, row.tiles, row.hashes);
-    const above = treeHash(row.hashes);
-    row.hashes = [];
-    row.tiles += 1;
-    await this.add([above], level + 1);
-  }
-
-  /** Compares the partial tiles and the root hash. */
-  async finish(head: SignedTreeHead): Promise<void> {
-    for (const [level, row] of this.#rows.entries()) {
-      if (row.hashes.length > 0) await this.#compare(level, row.tiles, row.hashes);
-    }
-    // What lies right of the full tiles of a level is one subtree, smaller than any of them: RFC 6962 splits before it.
-    let right: readonly Known[] = [];
-    for (const row of this.#rows) {
-      const hashes = [...row.hashes, ...right];
-      right = hashes.length === 0 ? [] : [treeHash(hashes)];
-    }
-    const root = right.length === 0 ? createHash('sha256').digest() : right[0];
-    if (root === undefined || Buffer.compare(root, head.root) === 0) return;
-    const expected = `root hash ${hex(root)}, which its ${head.size} entries give`;
-    this.#report({ file: checkpointPath, expected, found: `root hash ${hex(head.root)}` });
-  }
-
-  async #compare(level: number, index: number, hashes: readonly Known[]): Promise<void> {
-    this.tiles += 1;
-    const { length: width } = hashes;
-    const fetched = await fetchTile(this.#reader, level, index, width);
-    const { path: file, bytes } = fetched;
-    if (bytes === undefined) {
-      return this.#report({ file, expected: `a tile of ${width} hashes`, found: fetched.problem });
-    }
-    const size = (file.includes('.p/') ? width : tileWidth) * hashBytes;
-    if (bytes.length !== size) {
-      return this.#report({ file, expected: `${size} bytes`, found: `${bytes.length} bytes` });
-    }
-    const differing = hashes.flatMap((hash, i) => {
-      const found = bytes.subarray(i * hashBytes, (i + 1) * hashBytes);
-      return hash === undefined || Buffer.compare(hash, found) === 0 ? [] : [{ i, hash, found }];
-    });
-    const [first] = differing;
-    if (first === undefined) return;
-    const others = differing.length === 1 ? '' : `, and ${differing.length - 1} more hashes differ`;
-    const expected = `hash ${first.i} to be ${hex(first.hash)}, which the entries below it give`;
-    this.#report({ file, expected, found: `${hex(first.found)}${others}` });
-  }
-}
-
-function sha256(prefix: number, ...parts: readonly Uint8Array[]): Uint8Array {
-  const hash = createHash('sha256').update(Uint8Array.of(prefix));
-  for (const part of parts) hash.update(part);
-  return hash.digest();
-}
-
-/** MTH of RFC 6962 Section 2.1, word for word, over one hash or more. */
-function treeHash(hashes: readonly Known[]): Known {
-  if (hashes.length <= 1) return hashes[0];
-  let k = 1;
-  while (k * 2 < hashes.length) k *= 2;
-  const [left, right] = [treeHash(hashes.slice(0, k)), treeHash(hashes.slice(k))];
-  return left && right && sha256(1, left, right);
-}
-
-function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes).toString('hex');
 }
 
 function iso(ms: number): string {

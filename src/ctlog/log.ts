@@ -1,17 +1,17 @@
-import { createPublicKey, type KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { isLogKey, signDigitallyInPool } from '../ct/digitally-signed.js';
 import { encodeLeafIndex } from '../ct/leaf-index.js';
 import type { CtLog, Readiness, Sct } from '../ct/log.js';
-import { logIdOf, sctSigningInput } from '../ct/sct.js';
+import { sctSigningInput } from '../ct/sct.js';
 import { AppError } from '../errors.js';
 import { openAcceptance } from './acceptance.js';
 import { type Candidate, dedupeKey } from './candidate.js';
-import { noteKeyId, type SignedTreeHead } from './checkpoint.js';
+import type { SignedTreeHead } from './checkpoint.js';
 import { openDirectoryStorage } from './directory-storage.js';
 import { IndexCache, type Placed } from './index-cache.js';
 import { Issuers } from './issuers.js';
 import { type LogReads, logReads } from './reads.js';
-import type { LogIdentity } from './recovery.js';
+import { identityOf, type LogIdentity } from './recovery.js';
 import { Sequencer } from './sequencer.js';
 import type { LogReader, LogStorage } from './storage.js';
 import { openTileReader } from './tile-reader.js';
@@ -28,6 +28,8 @@ export interface EmbeddedLogOptions {
   readonly origin: string;
   /** The chains whose certificates the log takes: DER, issuing CA first, root last. */
   readonly acceptedIssuers: () => readonly (readonly Uint8Array[])[];
+  /** DER of the roots below which the log takes every chain; a new array when they change. */
+  readonly acceptedRoots?: () => readonly Uint8Array[];
   /** Milliseconds since the epoch. */
   readonly clock: () => number;
   readonly logger: LogLogger;
@@ -43,7 +45,9 @@ export interface EmbeddedLogOptions {
   readonly reopenDelayMs?: number;
 }
 
+const noRoots: readonly Uint8Array[] = [];
 const defaults = {
+  acceptedRoots: () => noRoots,
   maxPending: 4096,
   resignIntervalMs: 3_600_000,
   maxEntries: 256,
@@ -73,7 +77,7 @@ export interface EmbeddedLog extends CtLog {
  * `submit` trusts its caller: it is for the CA that made the precertificate.
  */
 export async function openEmbeddedLog(options: EmbeddedLogOptions): Promise<EmbeddedLog> {
-  const identity = identityOf(options);
+  const identity = checkedIdentity(options);
   const { storage: given } = options;
   const storage = typeof given === 'string' ? openDirectoryStorage(given) : given;
   try {
@@ -84,7 +88,7 @@ export async function openEmbeddedLog(options: EmbeddedLogOptions): Promise<Embe
   }
 }
 
-function identityOf({ key, origin }: EmbeddedLogOptions): LogIdentity {
+function checkedIdentity({ key, origin }: EmbeddedLogOptions): LogIdentity {
   if (key.type !== 'private' || key.asymmetricKeyType !== 'ec' || !isLogKey(key)) {
     const found = `${key.type} ${key.asymmetricKeyType ?? ''} ${key.asymmetricKeyDetails?.namedCurve ?? ''}`.trim();
     throw new AppError('STARTUP', `the key of the log is a ${found} key; expected an ECDSA P-256 private key`);
@@ -93,9 +97,7 @@ function identityOf({ key, origin }: EmbeddedLogOptions): LogIdentity {
     const expected = 'expected host and path without scheme, spaces, "+" or trailing slash';
     throw new AppError('STARTUP', `the origin of the log is "${origin}"; ${expected}`);
   }
-  const publicKey = createPublicKey(key);
-  const logId = logIdOf(publicKey);
-  return { origin, logId, keyId: noteKeyId(origin, logId), privateKey: key, publicKey };
+  return identityOf(origin, key);
 }
 
 type Settled = Required<EmbeddedLogOptions> & { readonly storage: LogStorage };
@@ -104,7 +106,7 @@ async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedL
   const { storage, clock, logger } = options;
   const tiles = openTileReader(storage);
   const issuers = new Issuers(storage);
-  const acceptance = openAcceptance(options.acceptedIssuers);
+  const acceptance = openAcceptance(options.acceptedIssuers, options.acceptedRoots);
   await issuers.store(options.acceptedIssuers().map((chain) => acceptance.chainOf(chain)));
   // The sequencer is made from the writer and the index, whose failures it has to hear of.
   const stop: { hear: () => void } = { hear: () => {} };

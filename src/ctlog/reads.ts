@@ -31,7 +31,7 @@ export interface ReadDeps {
   readonly published: () => SignedTreeHead;
   readonly tiles: TileReader;
   readonly index: IndexCache;
-  readonly issuers: Issuers;
+  readonly issuers: Pick<Issuers, 'fetch'>;
   /** Entries of one answer. */
   readonly maxEntries: number;
 }

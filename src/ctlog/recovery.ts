@@ -1,6 +1,14 @@
-import type { KeyObject } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { logIdOf } from '../ct/sct.js';
 import { AppError, messageOf } from '../errors.js';
-import { CheckpointError, formatCheckpoint, openCheckpoint, type SignedTreeHead, signTreeHead } from './checkpoint.js';
+import {
+  CheckpointError,
+  formatCheckpoint,
+  noteKeyId,
+  openCheckpoint,
+  type SignedTreeHead,
+  signTreeHead,
+} from './checkpoint.js';
 import { type Edge, edgeRoot, emptyEdge, extendEdge, loadEdge } from './edge.js';
 import { emptyRoot, sameHash } from './merkle.js';
 import { committedStages, decodeStage, type Stage, stageName } from './stage.js';
@@ -17,6 +25,13 @@ export interface LogIdentity {
   readonly keyId: Uint8Array;
   readonly privateKey: KeyObject;
   readonly publicKey: KeyObject;
+}
+
+/** The identity that an origin and a private key make. */
+export function identityOf(origin: string, privateKey: KeyObject): LogIdentity {
+  const publicKey = createPublicKey(privateKey);
+  const logId = logIdOf(publicKey);
+  return { origin, logId, keyId: noteKeyId(origin, logId), privateKey, publicKey };
 }
 
 /** The writer's state: the committed tree, which the storage holds exactly like this. */

@@ -30,7 +30,8 @@ export interface AppDeps {
   readonly readiness: () => readonly Check[];
   /** Files for clients, served under /trust by name: their type and content. */
   readonly trustFiles: ReadonlyMap<string, TrustFile>;
-  readonly ctlogRoutes: Router | undefined;
+  /** Our own logs by path, such as `/ctlog`. */
+  readonly ctlogRoutes: ReadonlyMap<string, Router>;
   readonly metrics: Metrics;
   readonly logger: Logger;
   readonly requestTimeoutMs: number;
@@ -38,12 +39,8 @@ export interface AppDeps {
 
 /** The HTTP side of the CA: translates the wire to issue() and back, nothing else. */
 export function createApp(deps: AppDeps): Express {
-  const app = express();
-  app.disable('x-powered-by');
-  app.set('strict routing', true);
-  app.set('case sensitive routing', true);
-  app.set('etag', false);
-  app.use(accessLog(deps), allowAnyOrigin, methodOverride);
+  const app = newApp(deps);
+  app.use(allowAnyOrigin, methodOverride);
 
   const sign = signingCert(deps);
   app
@@ -59,21 +56,44 @@ export function createApp(deps: AppDeps): Express {
     json(response, 200, { chains: deps.trustBundle().map((certificates) => ({ certificates })) }),
   );
   readOnly(app, '/api/v2/configuration', (response) => json(response, 200, deps.configuration()));
-  readOnly(app, '/healthz', (response) => json(response, 200, { status: 'SERVING' }));
-  readOnly(app, '/readyz', (response) => {
-    const checks = deps.readiness();
-    const ready = checks.every((check) => check.ok);
-    json(response, ready ? 200 : 503, { status: ready ? 'READY' : 'NOT_READY', checks });
-  });
+  addHealth(app, deps.readiness);
   for (const [name, file] of deps.trustFiles) {
     readOnly(app, `/trust/${name}`, (response) => send(response, 200, file.type, file.text));
   }
-  if (deps.ctlogRoutes !== undefined) app.use('/ctlog', deps.ctlogRoutes);
+  for (const [path, routes] of deps.ctlogRoutes) app.use(path, routes);
+  addFallbacks(app, deps);
+  return app;
+}
+
+type Observers = Pick<AppDeps, 'metrics' | 'logger'>;
+
+/** An application that is exact about paths and counts and logs its requests. */
+export function newApp(deps: Observers): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.set('strict routing', true);
+  app.set('case sensitive routing', true);
+  app.set('etag', false);
+  app.use(accessLog(deps));
+  return app;
+}
+
+/** GET /healthz: the process answers. GET /readyz: what it needs is in order, dependency by dependency. */
+export function addHealth(app: Express, readiness: () => readonly Check[]): void {
+  readOnly(app, '/healthz', (response) => json(response, 200, { status: 'SERVING' }));
+  readOnly(app, '/readyz', (response) => {
+    const checks = readiness();
+    const ready = checks.every((check) => check.ok);
+    json(response, ready ? 200 : 503, { status: ready ? 'READY' : 'NOT_READY', checks });
+  });
+}
+
+/** What no route answers, and what a route throws; to be added last. */
+export function addFallbacks(app: Express, deps: Observers): void {
   app.use(() => {
     throw new AppError('NOT_FOUND', '');
   });
   app.use(errorHandler(deps));
-  return app;
 }
 
 function readOnly(app: Express, path: string, answer: (response: Response) => void): void {
@@ -120,7 +140,7 @@ function send(response: Response, status: number, type: string, body: string): v
   response.end(body);
 }
 
-function accessLog(deps: AppDeps) {
+function accessLog(deps: Observers) {
   return (request: Request, response: Response, next: NextFunction): void => {
     const start = performance.now();
     const requestId = requestIdOf(request.get('x-request-id'));
@@ -141,7 +161,7 @@ function accessLog(deps: AppDeps) {
   };
 }
 
-function errorHandler(deps: AppDeps) {
+function errorHandler(deps: Observers) {
   return (thrown: unknown, request: Request, response: Response, _next: NextFunction): void => {
     const error = toAppError(thrown);
     const requestId = String(response.locals.requestId);

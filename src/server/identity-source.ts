@@ -93,7 +93,11 @@ function noIssuers(file: string | undefined, path: string): string {
 }
 
 /** Watches the directory, because a mounted ConfigMap swaps the symlink `..data` and never touches the file itself. */
-function watchDirectory(directory: string, names: readonly string[], onChange: () => void): FSWatcher | undefined {
+export function watchDirectory(
+  directory: string,
+  names: readonly string[],
+  onChange: () => void,
+): FSWatcher | undefined {
   if (!existsSync(directory)) return undefined;
   let timer: NodeJS.Timeout | undefined;
   const watcher = watch(directory, { persistent: false }, (_event, name) => {

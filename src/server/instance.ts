@@ -27,6 +27,13 @@ export async function publicUrlOf(dataDir: string, given: string | undefined, fa
   return recorded;
 }
 
+/** The URL that the first start wrote down; throws AppError STARTUP when there was none. */
+export async function recordedPublicUrl(dataDir: string): Promise<string> {
+  const recorded = await readRecord(join(dataDir, 'public-url'));
+  if (recorded !== undefined) return recorded;
+  throw new AppError('STARTUP', `--data-dir: no server ever ran with ${dataDir}: it has no file public-url`);
+}
+
 async function readRecord(file: string): Promise<string | undefined> {
   const bytes = await readIfExists(file);
   if (bytes === undefined) return undefined;

@@ -57,9 +57,7 @@ export async function openLog(config: ServeConfig, deps: OpenLogDeps): Promise<O
     return {
       ctLog: watched(openLogSet({ members, required, logger }), members, deps),
       routes: new Map(members.flatMap(({ routes }) => [...(routes ?? [])])),
-      published: members
-        .filter(({ embed }) => embed)
-        .flatMap(({ published, former = [] }) => [published, ...former]),
+      published: members.filter(({ embed }) => embed).flatMap(({ published, former = [] }) => [published, ...former]),
     };
   } catch (error) {
     for (const { log } of members) await log.close();

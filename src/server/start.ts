@@ -5,7 +5,7 @@ import { createGrpcServer } from '../grpc/server.js';
 import { createApp } from '../http/app.js';
 import { shareWithGrpc } from '../http/shared-port.js';
 import { loadTls } from '../http/tls.js';
-import { listen } from '../listen.js';
+import { listen, urlHost } from '../listen.js';
 import { createLogger } from '../log.js';
 import { createMetrics } from '../metrics.js';
 import { packageVersion } from '../version.js';
@@ -151,10 +151,4 @@ function announce(
     issuers: state.identity.current().list().length,
   };
   logger[ready ? 'info' : 'warn'](entry, ready ? 'mayfly is ready' : 'mayfly is running but NOT ready');
-}
-
-/** A host as it stands in a URL that can be opened: the wildcard addresses stand for this machine. */
-function urlHost(host: string): string {
-  if (host === '0.0.0.0' || host === '::' || host === '') return 'localhost';
-  return host.includes(':') ? `[${host}]` : host;
 }

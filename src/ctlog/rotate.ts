@@ -1,0 +1,175 @@
+import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { readPrivateFile, syncDirectory, writeNewFile } from '../ca/private-file.js';
+import { AppError } from '../errors.js';
+import type { SignedTreeHead } from './checkpoint.js';
+import { openDirectoryStorage } from './directory-storage.js';
+import { readIfExists, replaceFile, syncPath } from './durable-file.js';
+import { identityOf, type LogIdentity, recover } from './recovery.js';
+import {
+  type FrozenShard,
+  frozenMarker,
+  installNextKey,
+  logKeyFiles,
+  placeOf,
+  readShards,
+  refuseFrozen,
+  type ShardBase,
+  type ShardPlace,
+  type Shards,
+  shardName,
+  shardsFile,
+  writeShards,
+} from './shards.js';
+import { checkpointPath, type LogStorage } from './storage.js';
+import { openTileReader } from './tile-reader.js';
+import { tileWidth } from './tiles.js';
+import { type LogLogger, Writer } from './writer.js';
+
+const generate = promisify(generateKeyPair);
+
+export interface RotateOptions extends ShardBase {
+  /** Private key in keys/ctlog/key.pem. */
+  readonly logKey: KeyObject;
+  /** Milliseconds since the epoch. */
+  readonly clock: () => number;
+  readonly logger: LogLogger;
+}
+
+/** What a rotation did. */
+export interface Rotation {
+  readonly frozen: FrozenShard & { readonly place: ShardPlace };
+  readonly opened: { readonly name: string; readonly publicKey: KeyObject; readonly place: ShardPlace };
+}
+
+/**
+ * Freezes the log in use and opens the next one, with a new key, a new origin and a directory of its own. Nothing may
+ * have the log open: throws AppError STARTUP when a server holds it.
+ *
+ * The order makes it safe to stop at any instant and to run again: final tree head signed and published; new key written
+ * beside the old; ctlog-shards.json replaced, which is the one step that counts; the frozen log marked; the old private
+ * key replaced by the new. The last two are made up for by the next start (`settleRotation`).
+ */
+export async function rotateLog(options: RotateOptions): Promise<Rotation> {
+  const { dataDir, clock } = options;
+  const key = await settleRotation(options, options.logKey);
+  const shards = await readShards(dataDir);
+  const place = placeOf(shards.current.name, options);
+  await requireLog(place.directory);
+  const name = shardName(shards.frozen.length + 2);
+  const next = placeOf(name, options);
+  await requireFree(next.directory);
+  const storage = openDirectoryStorage(place.directory);
+  try {
+    // Another rotation may have run before the lock was ours.
+    await refuseFrozen(place.directory);
+    const final = await finalHead(storage, identityOf(place.origin, key), options);
+    const frozen: FrozenShard = {
+      name: shards.current.name,
+      publicKey: createPublicKey(key),
+      createdAt: shards.current.createdAt,
+      frozenAt: final.head.timestamp,
+      size: final.head.size,
+      root: final.head.root,
+      lastSct: final.lastSct,
+    };
+    const nextKey = await writeNextKey(dataDir);
+    const publicKey = createPublicKey(nextKey);
+    // Not before the frozen log's end, whatever the clock says.
+    const createdAt = Math.max(clock(), frozen.frozenAt + 1);
+    await writeShards(dataDir, { frozen: [...shards.frozen, frozen], current: { name, publicKey, createdAt } });
+    await settleRotation(options, key);
+    await createLog(next, nextKey, createdAt);
+    return { frozen: { ...frozen, place }, opened: { name, publicKey, place: next } };
+  } finally {
+    await storage.close();
+  }
+}
+
+/**
+ * Finishes what a rotation that was cut short has left to do, and gives the private key of the log in use. `found` is
+ * the key in keys/ctlog/key.pem. Throws AppError STARTUP when neither that nor the coming one is the key of the log.
+ */
+export async function settleRotation(base: ShardBase, found: KeyObject): Promise<KeyObject> {
+  const { dataDir } = base;
+  const shards = await readShards(dataDir);
+  await markFrozen(shards, base);
+  const wanted = shards.current.publicKey;
+  if (wanted === undefined || wanted.equals(createPublicKey(found))) return found;
+  const { current, next } = logKeyFiles(dataDir);
+  const coming = existsSync(next) ? createPrivateKey(await readPrivateFile(next)) : undefined;
+  if (coming === undefined || !wanted.equals(createPublicKey(coming))) {
+    throw new AppError(
+      'STARTUP',
+      `${current} is not the key of the log in use, "${shards.current.name}", which ${shardsFile(dataDir)} names; ` +
+        'restore both from the same backup',
+    );
+  }
+  await installNextKey(dataDir);
+  return coming;
+}
+
+/** A frozen log whose files are elsewhere now needs no mark. */
+async function markFrozen({ frozen }: Shards, base: ShardBase): Promise<void> {
+  for (const { name } of frozen) {
+    const { directory } = placeOf(name, base);
+    const marker = frozenMarker(directory);
+    if (!existsSync(dirname(marker)) || existsSync(marker)) continue;
+    const checkpoint = (await readIfExists(join(directory, checkpointPath))) ?? new Uint8Array();
+    await replaceFile(marker, `${marker}.new`, checkpoint, { mode: 0o600, sync: true });
+    await syncPath(dirname(marker));
+  }
+}
+
+async function requireLog(directory: string): Promise<void> {
+  if (existsSync(join(directory, '.writer', 'committed'))) return;
+  throw new AppError('STARTUP', `there is no log in ${directory}: start the server once, or name it with --ctlog-dir`);
+}
+
+async function requireFree(directory: string): Promise<void> {
+  const names = existsSync(directory) ? await readdir(directory) : [];
+  if (names.length === 0) return;
+  throw new AppError('STARTUP', `${directory}, where the next log belongs, is not empty (it holds ${names[0]})`);
+}
+
+interface FinalHead {
+  readonly head: SignedTreeHead;
+  readonly lastSct: number | undefined;
+}
+
+/** Recovers the log, signs its tree head a last time and makes everything durable. */
+async function finalHead(storage: LogStorage, identity: LogIdentity, options: RotateOptions): Promise<FinalHead> {
+  const { clock, logger } = options;
+  const writer = await Writer.open({ storage, identity, clock, logger, flushDelayMs: 0, onStop: () => {} });
+  await writer.resign();
+  await writer.close();
+  await storage.flush([checkpointPath]);
+  const { published: head } = writer;
+  if (head.size === 0) return { head, lastSct: undefined };
+  const leaves = await openTileReader(storage).leaves(head.size, Math.floor((head.size - 1) / tileWidth));
+  const times = leaves.map(({ timestampedEntry }) => Number(timestampedEntry.timestamp));
+  return { head, lastSct: Math.max(...times) };
+}
+
+/** A key that an interrupted rotation left, and that no log has come to know, is thrown away. */
+async function writeNextKey(dataDir: string): Promise<KeyObject> {
+  const { next } = logKeyFiles(dataDir);
+  const { privateKey } = await generate('ec', { namedCurve: 'P-256' });
+  await rm(next, { force: true });
+  await writeNewFile(next, String(privateKey.export({ type: 'pkcs8', format: 'pem' })), 0o600);
+  await syncDirectory(dirname(next));
+  return privateKey;
+}
+
+/** Gives the new log its first, empty tree head. */
+async function createLog(place: ShardPlace, key: KeyObject, now: number): Promise<void> {
+  const storage = openDirectoryStorage(place.directory);
+  try {
+    await recover(storage, identityOf(place.origin, key), now);
+  } finally {
+    await storage.close();
+  }
+}

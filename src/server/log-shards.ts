@@ -1,0 +1,75 @@
+import type { KeyObject } from 'node:crypto';
+import type { Router } from 'express';
+import { type EmbeddedLog, type EmbeddedLogOptions, openEmbeddedLog } from '../ctlog/log.js';
+import { settleRotation } from '../ctlog/rotate.js';
+import { ctlogRoutes } from '../ctlog/routes.js';
+import { placeOf, readShards, refuseFrozen, type ShardBase } from '../ctlog/shards.js';
+import { openFrozenLog } from '../ctlog/shards-frozen.js';
+import type { PublishedLog } from './trust.js';
+
+/** The log in use, and the frozen ones before it. */
+export interface ShardedLog {
+  /** Closing it closes the frozen ones too. */
+  readonly log: EmbeddedLog;
+  /** Every log that is served here by its path below the public URL, such as `/ctlog`. */
+  readonly routes: ReadonlyMap<string, Router>;
+  readonly published: PublishedLog;
+  /** The frozen ones, newest first. */
+  readonly former: readonly PublishedLog[];
+}
+
+export interface ShardedLogOptions
+  extends ShardBase,
+    Pick<EmbeddedLogOptions, 'acceptedIssuers' | 'acceptedRoots' | 'clock' | 'logger'> {
+  /** The key in keys/ctlog/key.pem. */
+  readonly logKey: KeyObject;
+}
+
+/** Opens the log that this instance writes and the frozen ones for readers; throws AppError STARTUP. */
+export async function openShardedLog(options: ShardedLogOptions): Promise<ShardedLog> {
+  const { acceptedIssuers, acceptedRoots, clock, logger, dataDir } = options;
+  const key = await settleRotation(options, options.logKey);
+  const { frozen, current } = await readShards(dataDir);
+  const place = placeOf(current.name, options);
+  const log = await openEmbeddedLog({
+    storage: place.directory,
+    indexDir: place.indexDir,
+    key,
+    origin: place.origin,
+    acceptedIssuers,
+    ...(acceptedRoots === undefined ? {} : { acceptedRoots }),
+    clock,
+    logger,
+  });
+  const open: EmbeddedLog[] = [log];
+  const close = async (): Promise<void> => {
+    for (const one of open) await one.close();
+  };
+  try {
+    // A rotation may have run between the reading of its list and our lock.
+    await refuseFrozen(place.directory);
+    const routes = new Map([[place.path, ctlogRoutes(log)]]);
+    for (const shard of frozen) {
+      const at = placeOf(shard.name, options);
+      const old = await openFrozenLog(shard, at, logger);
+      if (old === undefined) continue;
+      open.push(old);
+      routes.set(at.path, ctlogRoutes(old));
+    }
+    const former = frozen.map((shard) => ({
+      url: placeOf(shard.name, options).url,
+      publicKey: shard.publicKey,
+      ...startOf(shard.createdAt),
+      end: new Date(shard.lastSct ?? shard.frozenAt),
+    }));
+    const published = { url: place.url, publicKey: log.publicKey, ...startOf(current.createdAt) };
+    return { log: { ...log, close }, routes, published, former: former.reverse() };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function startOf(createdAt: number | undefined): { start?: Date } {
+  return createdAt === undefined ? {} : { start: new Date(createdAt) };
+}
