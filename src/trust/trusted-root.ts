@@ -1,4 +1,4 @@
-import { createHash, X509Certificate } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import {
   type CertificateAuthority,
   type DistinguishedName,
@@ -8,6 +8,8 @@ import {
   TrustedRoot,
 } from '@sigstore/protobuf-specs';
 import { AppError } from '../errors.js';
+import { parseCertificate } from '../x509/certificate.js';
+import { nameAttributes } from '../x509/name.js';
 import { keyDetailsOf } from './key-details.js';
 import type { TrustedAuthority, TrustedLog, TrustMaterial, TrustPeriod } from './material.js';
 
@@ -86,14 +88,10 @@ function subjectOfRoot(chain: readonly Uint8Array[]): DistinguishedName {
   const root = chain.at(-1);
   if (root === undefined) throw new AppError('STARTUP', 'a certificate authority for the trusted root has no chain');
   try {
-    const { O, CN } = new X509Certificate(root).toLegacyObject().subject;
-    return { organization: firstValue(O), commonName: firstValue(CN) };
+    const attributes = nameAttributes(parseCertificate(root).subject);
+    const first = (oid: string): string => attributes.find((attribute) => attribute.oid === oid)?.value ?? '';
+    return { organization: first('2.5.4.10'), commonName: first('2.5.4.3') };
   } catch (cause) {
     throw new AppError('STARTUP', 'a root certificate for the trusted root is not DER X.509', { cause });
   }
-}
-
-/** An attribute that occurs twice in a name comes as an array. */
-function firstValue(attribute: string | readonly string[] | undefined): string {
-  return (typeof attribute === 'string' ? attribute : attribute?.[0]) ?? '';
 }
