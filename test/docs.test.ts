@@ -6,12 +6,9 @@ const project = resolve(import.meta.dirname, '..');
 const pages = ['README.md', 'CHANGELOG.md', ...readdirSync(join(project, 'docs')).map((name) => `docs/${name}`)];
 const read = (page: string): string => readFileSync(join(project, page), 'utf8');
 
-test.each(Object.keys(errorTable).filter((reason) => reason !== 'STARTUP'))(
-  'docs/errors.md explains %s',
-  (reason) => {
-    expect(read('docs/errors.md')).toMatch(new RegExp(`\\b${reason}\\b`));
-  },
-);
+test.each(Object.keys(errorTable).filter((reason) => reason !== 'STARTUP'))('docs/errors.md explains %s', (reason) => {
+  expect(read('docs/errors.md')).toMatch(new RegExp(`\\b${reason}\\b`));
+});
 
 test.each(pages.filter((page) => page.endsWith('.md')))('every link of %s to a file leads somewhere', (page) => {
   const links = [...read(page).matchAll(/\]\((?!https?:|#)([^)#\s]+)/g)].map(([, target]) => target ?? '');

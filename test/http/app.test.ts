@@ -184,7 +184,9 @@ describe('the read endpoints', () => {
 
   test('the log has its own routes under /ctlog', async () => {
     const routes = Router().get('/checkpoint', (_request, response) => void response.end('head'));
-    expect((await request(lab({ ctlogRoutes: new Map([['/ctlog', routes]]) }).app).get('/ctlog/checkpoint')).status).toBe(200);
+    expect(
+      (await request(lab({ ctlogRoutes: new Map([['/ctlog', routes]]) }).app).get('/ctlog/checkpoint')).status,
+    ).toBe(200);
   });
 });
 
