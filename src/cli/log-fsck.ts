@@ -18,6 +18,8 @@ export interface FsckCommandOptions {
   readonly publicKey?: string;
   readonly origin?: string;
   readonly json?: boolean;
+  /** False with --no-precertificates. */
+  readonly precertificates?: boolean;
   readonly dataDir: string;
   readonly ctlogDir?: string;
 }
@@ -45,9 +47,9 @@ const maxFindings = 50;
 
 const help = `
 Recomputes the whole tree from the entries and compares it with everything the log has published: the signed checkpoint
-and its origin, every hash tile, the leaf index and time of each entry, and the issuer certificates. It reads a log and
-never writes, so it may run beside a server, on a copy, on a backup or over the network, for any log in the format of
-c2sp.org/static-ct-api.
+and its origin, every hash tile, the leaf index and time of each entry, the issuer certificates, and each precertificate
+with its signature. It reads and never writes, so it may run beside a server, on a copy, on a backup or over the
+network, for any log in the format of c2sp.org/static-ct-api.
 
 Exit code 0: the log is sound. 1: it is not, or cannot be read; each line says which file, what was expected in it and
 what was found.
@@ -66,6 +68,7 @@ export function registerLogFsck(log: Command, done: (code: number) => void): voi
     .argument('[log]', "directory or URL of the log; without it, the data directory's own logs, the frozen ones too")
     .option('--public-key <file>', "the log's public key, PEM; needed with a directory or a URL")
     .option('--origin <name>', 'the origin that the checkpoint must carry; not given: the one it carries')
+    .option('--no-precertificates', 'leave out the precertificates and their signatures, which take most of the time')
     .option('--json', 'print the result as JSON')
     .option('--data-dir <dir>', 'the data directory to check without an argument', './data')
     .option('--ctlog-dir <dir>', 'directory of its log, if not DATA-DIR/ctlog')
@@ -83,7 +86,7 @@ export async function fsckCommand(
 ): Promise<number> {
   const targets = given === undefined ? await ownLogs(options) : [namedLog(given, options, io.fetch)];
   const verdicts: Verdict[] = [];
-  for (const target of targets) verdicts.push(await checkTarget(target, io));
+  for (const target of targets) verdicts.push(await checkTarget(target, options, io));
   io.out(
     options.json === true ? `${JSON.stringify(verdicts.map(verdictJson), null, 2)}\n` : verdicts.map(text).join(''),
   );
@@ -134,6 +137,7 @@ class Enough extends Error {}
 
 async function checkTarget(
   { reader, logKey, origin, frozen }: Target,
+  { precertificates = true }: FsckCommandOptions,
   io: Pick<CommandIo, 'err' | 'now' | 'interactive'>,
 ): Promise<Verdict> {
   const clock = (): number => io.now().getTime();
@@ -147,7 +151,14 @@ async function checkTarget(
     findings.push(finding);
   };
   try {
-    summary = await fsckLog(reader, { logKey, origin, now: clock(), report, progress: progress.update });
+    summary = await fsckLog(reader, {
+      logKey,
+      origin,
+      now: clock(),
+      precertificates,
+      report,
+      progress: progress.update,
+    });
     if (frozen !== undefined && summary !== undefined) compareFrozen(frozen, summary, report);
   } catch (error) {
     if (!(error instanceof Enough)) throw error;

@@ -1,8 +1,9 @@
-import { createHash, type KeyObject } from 'node:crypto';
+import { createHash, type KeyObject, X509Certificate } from 'node:crypto';
 import { decodeLeafIndex } from '../ct/leaf-index.js';
 import { messageOf } from '../errors.js';
 import { openCheckpoint, type SignedTreeHead } from './checkpoint.js';
 import { type Fetched, type Finding, fetchFile, fetchTile } from './fsck-files.js';
+import { precertProblem } from './fsck-precert.js';
 import { hex, sha256, TreeCheck } from './fsck-tree.js';
 import { checkpointPath, type LogReader } from './storage.js';
 import { type DecodedLeaf, decodeDataTile } from './tile-leaf.js';
@@ -14,6 +15,8 @@ export interface FsckOptions {
   readonly origin?: string | undefined;
   /** Milliseconds since the epoch; a tree head of the future is a finding. */
   readonly now?: number;
+  /** Check each precertificate, which no hash covers: its TBSCertificate and its signature. */
+  readonly precertificates?: boolean;
   /** Told every finding, in the order of the log; may throw to end the check. */
   readonly report: (finding: Finding) => void;
   /** Told every entry that could be read, in order. */
@@ -128,7 +131,8 @@ class EntryCheck {
   readonly #reader: LogReader;
   readonly #options: FsckOptions;
   readonly #head: SignedTreeHead;
-  readonly #issuers = new Set<string>();
+  /** By path; undefined for one that is not there or no certificate. */
+  readonly #issuers = new Map<string, X509Certificate | undefined>();
   #last: bigint | undefined;
   #latest: bigint | undefined;
   #outOfOrder = 0;
@@ -142,8 +146,9 @@ class EntryCheck {
   async check(leaves: readonly DecodedLeaf[], tile: number): Promise<void> {
     for (const [i, leaf] of leaves.entries()) {
       const index = tile * tileWidth + i;
-      this.#checkLeaf(leaf, index, `${fullTilePath('data', tile)} (entry ${index})`);
+      this.#checkLeaf(leaf, index, placeOf(index));
       for (const fingerprint of leaf.chainFingerprints) await this.#checkIssuer(fingerprint);
+      this.#checkPrecert(leaf, index);
       this.#options.onLeaf?.(leaf, index);
     }
   }
@@ -166,17 +171,34 @@ class EntryCheck {
     if (this.#latest === undefined || timestamp > this.#latest) this.#latest = timestamp;
   }
 
+  #checkPrecert(leaf: DecodedLeaf, index: number): void {
+    if (this.#options.precertificates !== true) return;
+    const [issuing] = leaf.chainFingerprints;
+    const problem = precertProblem(leaf, issuing && this.#issuers.get(issuerPath(issuing)));
+    if (problem !== undefined) this.#options.report({ file: placeOf(index), ...problem });
+  }
+
   async #checkIssuer(fingerprint: Uint8Array): Promise<void> {
     const path = issuerPath(fingerprint);
     if (this.#issuers.has(path)) return;
-    this.#issuers.add(path);
+    this.#issuers.set(path, undefined);
     const fetched = await fetchFile(this.#reader, path);
     const expected = `the issuer certificate with SHA-256 ${hex(fingerprint)}`;
-    const { report } = this.#options;
-    if (fetched.bytes === undefined) return report({ file: path, expected, found: fetched.problem });
+    const wrong = (found: string): void => this.#options.report({ file: path, expected, found });
+    if (fetched.bytes === undefined) return wrong(fetched.problem);
     const found = createHash('sha256').update(fetched.bytes).digest();
-    if (Buffer.compare(found, fingerprint) !== 0) report({ file: path, expected, found: `SHA-256 ${hex(found)}` });
+    if (Buffer.compare(found, fingerprint) !== 0) return wrong(`SHA-256 ${hex(found)}`);
+    try {
+      this.#issuers.set(path, new X509Certificate(fetched.bytes));
+    } catch (error) {
+      wrong(`no certificate: ${messageOf(error)}`);
+    }
   }
+}
+
+/** Where an entry stands, for a finding. */
+function placeOf(index: number): string {
+  return `${fullTilePath('data', Math.floor(index / tileWidth))} (entry ${index})`;
 }
 
 function leafIndexIn(extensions: Uint8Array): string {
