@@ -23,6 +23,8 @@ export interface CaServerOptions {
   readonly log: boolean;
   /** Serves gRPC on the HTTP port. */
   readonly onePort?: boolean;
+  /** Further flags of `serve`. */
+  readonly flags?: readonly string[];
   readonly grpcTls?: { readonly certificatePath: string; readonly keyPath: string };
 }
 
@@ -48,6 +50,7 @@ export async function startCa(options: CaServerOptions): Promise<CaServer> {
   args.push('--port', `${port}`, '--grpc-port', `${grpcPort}`, '--metrics-port', `${metricsPort}`);
   args.push('--data-dir', dataDir, '--public-url', url);
   if (!options.log) args.push('--ct-log-url=');
+  args.push(...(options.flags ?? []));
   if (options.grpcTls !== undefined) {
     args.push('--grpc-tls-certificate', options.grpcTls.certificatePath, '--grpc-tls-key', options.grpcTls.keyPath);
   }

@@ -7,6 +7,7 @@ export type KeyForm = 'as cosign 2' | 'as gitsign';
 export interface V1Answer {
   readonly status: number;
   readonly contentType: string;
+  readonly retryAfter: string | undefined;
   readonly body: string;
 }
 
@@ -33,7 +34,8 @@ export async function requestV1(caUrl: string, token: string, subject: string, f
     }),
   });
   const contentType = response.headers.get('content-type') ?? '';
-  return { status: response.status, contentType, body: await response.text() };
+  const retryAfter = response.headers.get('retry-after') ?? undefined;
+  return { status: response.status, contentType, retryAfter, body: await response.text() };
 }
 
 /** The certificates of a PEM chain, in order. */
