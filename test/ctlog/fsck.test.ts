@@ -119,7 +119,9 @@ describe('what is wrong is said by file', () => {
 
   test('a signed root hash that the entries do not give', async () => {
     const { findings } = await check(readerOf(files(300, { root: randomBytes(32) })));
-    expect(findings).toMatchObject([{ file: checkpointPath, expected: /^root hash [0-9a-f]{64}, which its 300/ }]);
+    expect(findings).toMatchObject([
+      { file: checkpointPath, expected: expect.stringMatching(/^root hash [0-9a-f]{64}, which its 300/) },
+    ]);
   });
 
   test.each([
@@ -134,7 +136,9 @@ describe('what is wrong is said by file', () => {
 
   test('a tree head from the future', async () => {
     const { findings } = await check(readerOf(files(3)), { now: headTime - 600_000 });
-    expect(findings).toMatchObject([{ file: checkpointPath, found: /^the tree head is of 2023/ }]);
+    expect(findings).toMatchObject([
+      { file: checkpointPath, found: expect.stringMatching(/^the tree head is of 2023/) },
+    ]);
   });
 
   test.each([
