@@ -48,25 +48,24 @@ export function createGrpcServer(deps: GrpcDeps): GrpcServer {
   const server = createServices(deps, health);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const listeners: NetServer[] = [];
-  const sockets = new Set<Socket>();
+  const connections = new Set<Socket>();
+  const served = new Set<Socket>();
   let closing = false;
   const accept = (socket: Socket): void => {
-    if (closing) {
+    if (closing || socket.destroyed) {
       socket.destroy();
       return;
     }
     // A reset peer is no news, and the HTTP/2 session ends with its socket.
     socket.on('error', () => undefined);
+    track(served, socket);
     injector.injectConnection(socket);
   };
   return {
     accept,
     async listen({ host, port, tls }) {
       const listener = createListener(tls, accept);
-      listener.on('connection', (socket) => {
-        sockets.add(socket);
-        socket.once('close', () => sockets.delete(socket));
-      });
+      listener.on('connection', (socket) => track(connections, socket));
       const bound = await listen(listener, host, port, '--grpc-port');
       listeners.push(listener);
       return bound;
@@ -75,8 +74,8 @@ export function createGrpcServer(deps: GrpcDeps): GrpcServer {
       closing = true;
       health.shutDown();
       const closed = listeners.map((listener) => new Promise((resolve) => listener.close(resolve)));
-      await shutDown(server, graceMs);
-      for (const socket of sockets) socket.destroy();
+      await shutDown(server, served, graceMs);
+      for (const socket of [...connections, ...served]) socket.destroy();
       await Promise.all(closed);
     },
   };
@@ -111,16 +110,24 @@ function withRawRequest(service: ServiceDefinition, name: string): ServiceDefini
   return { ...service, [name]: { ...method, requestDeserialize: (bytes: Buffer) => bytes } };
 }
 
-function shutDown(server: Server, graceMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      resolve();
-    };
-    const timer = setTimeout(() => {
-      server.forceShutdown();
-      done();
-    }, graceMs);
-    server.tryShutdown(done);
+/** Keeps a socket in the set for as long as it is open. */
+function track(open: Set<Socket>, socket: Socket): void {
+  open.add(socket);
+  socket.once('close', () => open.delete(socket));
+}
+
+/**
+ * Each connection closes once its calls have ended. The callback of `tryShutdown` does not tell when: since Node 24 the
+ * HTTP/2 server's own close() marks every session closed, and grpc-js does not wait for a session so marked.
+ */
+async function shutDown(server: Server, served: ReadonlySet<Socket>, graceMs: number): Promise<void> {
+  const drained = Promise.all([...served].map((socket) => new Promise((resolve) => socket.once('close', resolve))));
+  server.tryShutdown(() => undefined);
+  let timer: NodeJS.Timeout | undefined;
+  const outOfPatience = new Promise((resolve) => {
+    timer = setTimeout(resolve, graceMs);
   });
+  await Promise.race([drained, outOfPatience]);
+  clearTimeout(timer);
+  server.forceShutdown();
 }

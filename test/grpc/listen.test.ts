@@ -4,6 +4,7 @@ import { createServer as createHttpsServer, get as httpsGet } from 'node:https';
 import { type AddressInfo, connect as connectTcp, type Socket } from 'node:net';
 import { credentials } from '@grpc/grpc-js';
 import fc from 'fast-check';
+import type { GrpcDeps } from '../../src/grpc/server.js';
 import { sharedAlpn, shareWithGrpc } from '../../src/http/shared-port.js';
 import { loadTls } from '../../src/http/tls.js';
 import {
@@ -62,13 +63,25 @@ describe('the gRPC port', () => {
 });
 
 describe('close', () => {
-  test('lets a call in flight finish', async () => {
+  test.each([
+    { name: 'its own port', shared: false, secure: false },
+    { name: 'its own port with TLS', shared: false, secure: true },
+    { name: 'a port shared with HTTP', shared: true, secure: false },
+    { name: 'a port shared with HTTPS', shared: true, secure: true },
+  ])('lets a call in flight finish on $name', async ({ shared, secure }) => {
     const { issue, started, finish } = gated();
-    const { server, port } = await serve({ issue });
-    const outcome = call(connect(port), createMethod, keyRequest);
+    const tls = secure ? await tlsFiles() : undefined;
+    const { server, port } = shared ? await share({ tls, issue }) : await serveWith({ tls, issue });
+    const outcome = call(connect(port, tls && trusting(tls.cert)), createMethod, keyRequest);
     await started;
 
-    const closing = server.close(60_000);
+    let closed = false;
+    const closing = server.close(60_000).then(() => {
+      closed = true;
+    });
+    // More than one turn, because the connection is told to go away first.
+    for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(closed).toBe(false);
     finish();
 
     expect((await outcome).code).toBe(0);
@@ -227,14 +240,22 @@ function request(path: string, headers = ''): string {
 }
 
 interface ShareOptions {
-  readonly tls?: { readonly cert: Buffer; readonly key: Buffer };
+  readonly tls?: Awaited<ReturnType<typeof tlsFiles>> | undefined;
   readonly timeoutMs?: number;
   readonly headersTimeoutMs?: number;
+  readonly issue?: GrpcDeps['issue'];
+}
+
+/** A gRPC server on a port of its own. */
+async function serveWith({ tls, issue }: ShareOptions) {
+  const made = create(issue && { issue });
+  const port = await made.server.listen({ host, port: 0, ...(tls && { tls: loadTls(tls, 'grpc') }) });
+  return { ...made, port };
 }
 
 /** An HTTP server that echoes the request, and a gRPC server on its port. */
-async function share({ tls, timeoutMs = 10_000, headersTimeoutMs = 10_000 }: ShareOptions = {}) {
-  const made = create();
+async function share({ tls, timeoutMs = 10_000, headersTimeoutMs = 10_000, issue }: ShareOptions = {}) {
+  const made = create(issue && { issue });
   const options = { headersTimeout: headersTimeoutMs, requestTimeout: 0, connectionsCheckingInterval: 10 };
   const http: Server = tls
     ? createHttpsServer({ ...options, cert: tls.cert, key: tls.key, ALPNProtocols: sharedAlpn })
