@@ -71,6 +71,15 @@ export const serveFlags = {
 
   'data-dir': flag('string', 'directory of keys, log and trust files', './data'),
   'ctlog-dir': flag('string', 'directory of the embedded log, if not DATA-DIR/ctlog'),
+  'ctlog-storage': flag(
+    'string',
+    's3://bucket/prefix?region=…&endpoint=…&path-style=true: keep the embedded log there (credentials from the usual AWS environment)',
+  ),
+  'ctlog-postgres': flag('string', 'postgres:// URL of the commit point and the writer lease of --ctlog-storage'),
+  'ctlog-lock': flag(
+    'string',
+    'file, directory or postgres:// URL outside the log that records its last checkpoint, so that an old backup is noticed',
+  ),
   'public-url': flag('string', 'URL that clients reach this instance under; part of the log origin, for good'),
   'metrics-host': flag('string', 'address to serve metrics on, if not --host'),
   'http-tls-certificate': flag('string', 'PEM certificate chain for TLS on the HTTP port'),

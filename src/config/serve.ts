@@ -16,6 +16,14 @@ export interface TlsFiles {
   readonly keyPath: string;
 }
 
+/** Where the embedded log is kept, if not in a directory, and where its last checkpoint is recorded besides. */
+export interface LogStorageSettings {
+  /** An s3: address (see parseS3Address) and the PostgreSQL database that belongs to it. */
+  readonly objects?: { readonly address: string; readonly postgres: string };
+  /** A path or a postgres: URL. */
+  readonly lock?: string;
+}
+
 /** The validated settings of one `mayfly serve`. Times are in milliseconds. */
 export interface ServeConfig {
   readonly http: { readonly host: string; readonly port: number; readonly tls?: TlsFiles };
@@ -28,6 +36,7 @@ export interface ServeConfig {
   readonly clientSigningAlgorithms?: readonly string[];
   readonly dataDir: string;
   readonly ctlogDir?: string;
+  readonly logStorage: LogStorageSettings;
   readonly publicUrl?: string;
   readonly certificateLifetimeMs: number;
   readonly requestTimeoutMs: number;
@@ -65,6 +74,7 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     ...(algorithms === undefined ? {} : { clientSigningAlgorithms: algorithms }),
     dataDir: read.text('data-dir'),
     ...given('ctlogDir', read.optional('ctlog-dir')),
+    logStorage: logStorage(read),
     ...given('publicUrl', publicUrl(read)),
     certificateLifetimeMs: read.duration('certificate-lifetime'),
     requestTimeoutMs: read.duration('request-timeout'),
@@ -217,6 +227,19 @@ function flaggedLogs(read: Reader, urls: readonly string[]): ExternalLogChoice[]
     ...given('origin', origin),
     ...given('tlsCa', tlsCaPath === undefined ? undefined : { setting: '--ct-log.tls-ca-cert', path: tlsCaPath }),
   }));
+}
+
+function logStorage(read: Reader): LogStorageSettings {
+  const address = read.optional('ctlog-storage');
+  const postgres = read.optional('ctlog-postgres');
+  if ((address === undefined) !== (postgres === undefined)) {
+    const missing = address === undefined ? '--ctlog-storage' : '--ctlog-postgres';
+    throw new AppError('STARTUP', `--ctlog-storage and --ctlog-postgres go together; ${missing} is missing`);
+  }
+  return {
+    ...(address === undefined || postgres === undefined ? {} : { objects: { address, postgres } }),
+    ...given('lock', read.optional('ctlog-lock')),
+  };
 }
 
 function publicUrl(read: Reader): string | undefined {

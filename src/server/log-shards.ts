@@ -1,10 +1,13 @@
 import type { KeyObject } from 'node:crypto';
 import type { Router } from 'express';
+import type { LogStorageSettings } from '../config/serve.js';
 import { type EmbeddedLog, type EmbeddedLogOptions, openEmbeddedLog } from '../ctlog/log.js';
 import { settleRotation } from '../ctlog/rotate.js';
 import { ctlogRoutes } from '../ctlog/routes.js';
 import { placeOf, readShards, refuseFrozen, type ShardBase } from '../ctlog/shards.js';
 import { openFrozenLog } from '../ctlog/shards-frozen.js';
+import { AppError } from '../errors.js';
+import { openLogStorage } from './log-storage.js';
 import type { PublishedLog } from './trust.js';
 
 /** The log in use, and the frozen ones before it. */
@@ -21,21 +24,26 @@ export interface ShardedLog {
 export interface ShardedLogOptions
   extends ShardBase,
     Pick<EmbeddedLogOptions, 'acceptedIssuers' | 'acceptedRoots' | 'clock' | 'logger'> {
+  readonly logStorage: LogStorageSettings;
   /** The key in keys/ctlog/key.pem. */
   readonly logKey: KeyObject;
 }
 
 /** Opens the log that this instance writes and the frozen ones for readers; throws AppError STARTUP. */
 export async function openShardedLog(options: ShardedLogOptions): Promise<ShardedLog> {
-  const { acceptedIssuers, acceptedRoots, clock, logger, dataDir } = options;
+  const { acceptedIssuers, acceptedRoots, clock, logger, dataDir, logStorage } = options;
   const key = await settleRotation(options, options.logKey);
   const { frozen, current } = await readShards(dataDir);
   const place = placeOf(current.name, options);
+  const { directory, origin } = place;
+  if (logStorage.objects !== undefined && frozen.length > 0) {
+    throw new AppError('STARTUP', '--ctlog-storage does not go with a log that was rotated in a directory');
+  }
   const log = await openEmbeddedLog({
-    storage: place.directory,
+    storage: await openLogStorage(logStorage, { directory, origin, key, clock, logger }),
     indexDir: place.indexDir,
     key,
-    origin: place.origin,
+    origin,
     acceptedIssuers,
     ...(acceptedRoots === undefined ? {} : { acceptedRoots }),
     clock,

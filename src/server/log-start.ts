@@ -31,6 +31,9 @@ export const logServeFlags = [
   'metrics-port',
   'data-dir',
   'ctlog-dir',
+  'ctlog-storage',
+  'ctlog-postgres',
+  'ctlog-lock',
   'public-url',
   'http-tls-certificate',
   'http-tls-key',
@@ -136,12 +139,13 @@ async function start(config: ServeConfig, rootsFile: string, context: Context): 
 }
 
 async function open(config: ServeConfig, url: string, roots: RootsSource, { clock, logger }: Context) {
-  const { dataDir, ctlogDir } = config;
+  const { dataDir, ctlogDir, logStorage } = config;
   const data = await openDataDirectory(dataDir, { clock });
   const publicUrl = await publicUrlOf(dataDir, config.publicUrl, url);
   return openShardedLog({
     dataDir,
     ctlogDir,
+    logStorage,
     publicUrl,
     logKey: data.logKey,
     acceptedIssuers: () => [],

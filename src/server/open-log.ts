@@ -72,9 +72,18 @@ async function openMember(choice: LogChoice, config: ServeConfig, deps: OpenLogD
   return { log, embed, published, external: log };
 }
 
-function embedded({ dataDir, ctlogDir }: ServeConfig, { ca, data, publicUrl, logger, clock }: OpenLogDeps) {
+function embedded({ dataDir, ctlogDir, logStorage }: ServeConfig, { ca, data, publicUrl, logger, clock }: OpenLogDeps) {
   const acceptedIssuers = () => [ca.chain];
-  return openShardedLog({ dataDir, ctlogDir, publicUrl, logKey: data.logKey, acceptedIssuers, clock, logger });
+  return openShardedLog({
+    dataDir,
+    ctlogDir,
+    logStorage,
+    publicUrl,
+    logKey: data.logKey,
+    acceptedIssuers,
+    clock,
+    logger,
+  });
 }
 
 function external(choice: ExternalLogChoice, { logger, clock }: OpenLogDeps) {

@@ -187,3 +187,30 @@ test('a copy of a data directory serves the same CA and log', async () => {
   await issueOne(second.url);
   await second.close();
 });
+
+test('with --ctlog-lock, a data directory restored from an old backup is refused, and says how to recover', async () => {
+  const dir = temporary();
+  const flags = {
+    'config-path': emailConfig(dir, issuer.url),
+    'data-dir': join(dir, 'data'),
+    'ctlog-lock': join(dir, 'elsewhere/'),
+  };
+  const first = await start(flags);
+  await issueOne(first.url);
+  await first.close();
+  execFileSync('cp', ['-a', join(dir, 'data'), join(dir, 'backup')]);
+  const second = await start(flags);
+  await issueOne(second.url);
+  await second.close();
+  rmSync(join(dir, 'data'), { recursive: true });
+  execFileSync('cp', ['-a', join(dir, 'backup'), join(dir, 'data')]);
+  expect(await startFailure(flags)).toMatch(/backup/);
+});
+
+test('without --ctlog-lock, the start warns of what would go unnoticed', async () => {
+  const dir = temporary();
+  const lines: string[] = [];
+  const server = await start({ 'data-dir': join(dir, 'data'), 'config-path': emailConfig(dir, issuer.url) }, lines);
+  await server.close();
+  expect(lines.join('')).toContain('--ctlog-lock');
+});

@@ -1,0 +1,47 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import type { LogStorageSettings } from '../config/serve.js';
+import { openDirectoryStorage } from '../ctlog/directory-storage.js';
+import { noLockRecord, withLockRecord } from '../ctlog/lock-record.js';
+import { openLockRecord } from '../ctlog/lock-record-stores.js';
+import { openObjectStorage } from '../ctlog/object-storage.js';
+import { parseS3Address } from '../ctlog/s3-address.js';
+import type { LogStorage } from '../ctlog/storage.js';
+import type { LogLogger } from '../ctlog/writer.js';
+
+export interface LogStorageDeps {
+  /** The log's directory, where it is kept in one. */
+  readonly directory: string;
+  readonly origin: string;
+  readonly key: KeyObject;
+  readonly clock: () => number;
+  readonly logger: LogLogger;
+}
+
+/**
+ * Opens the storage of the log that the settings name: a directory, or an object store with its commit point in
+ * PostgreSQL, where it waits as a standby while another process writes; with a record of the last checkpoint elsewhere
+ * if there is to be one. Throws AppError STARTUP.
+ */
+export async function openLogStorage(settings: LogStorageSettings, deps: LogStorageDeps): Promise<LogStorage> {
+  const storage = await openPlace(settings, deps);
+  if (settings.lock === undefined) {
+    // The database that holds an object store's commit point is such a record.
+    if (settings.objects === undefined) deps.logger.warn(noLockRecord);
+    return storage;
+  }
+  try {
+    const { origin, logger } = deps;
+    const record = await openLockRecord({ place: settings.lock, origin, storageName: storage.name });
+    return withLockRecord(storage, record, { origin, logKey: createPublicKey(deps.key), logger });
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+}
+
+async function openPlace({ objects }: LogStorageSettings, deps: LogStorageDeps): Promise<LogStorage> {
+  if (objects === undefined) return openDirectoryStorage(deps.directory);
+  const { clock, logger } = deps;
+  const s3 = parseS3Address(objects.address, '--ctlog-storage');
+  return openObjectStorage({ s3, postgres: objects.postgres, clock, logger, waitForLease: true });
+}
