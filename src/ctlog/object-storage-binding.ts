@@ -1,5 +1,5 @@
 import { AppError } from '../errors.js';
-import type { PostgresLease } from './postgres-lease.js';
+import type { WriterLease } from './postgres-lease.js';
 import type { ObjectStore } from './s3-objects.js';
 
 const bindingKey = '.writer/database';
@@ -12,7 +12,7 @@ const headers = { type: 'text/plain; charset=utf-8', cacheControl: 'no-store' };
  *
  * Throws AppError STARTUP when the store belongs to another row or ignores conditions.
  */
-export async function bindToDatabase(objects: ObjectStore, lease: PostgresLease): Promise<void> {
+export async function bindToDatabase(objects: ObjectStore, lease: Pick<WriterLease, 'id' | 'name'>): Promise<void> {
   const id = Buffer.from(`${lease.id}\n`);
   await objects.create(bindingKey, id, headers);
   const found = await objects.get(bindingKey);

@@ -253,3 +253,9 @@ export class PostgresLease {
     this.#options.onLost(reason);
   }
 }
+
+/** The lease as the storage needs it. */
+export type WriterLease = Pick<
+  PostgresLease,
+  'name' | 'id' | 'epoch' | 'isHeld' | 'acquire' | 'load' | 'replace' | 'confirm' | 'close'
+>;
