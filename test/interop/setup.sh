@@ -2,7 +2,8 @@
 # Installs the real clients and servers that the interop tests drive, each by name and at a fixed version,
 # into .cache/interop (ignored by git). What is there at the right version stays; Go's own caches stay where Go keeps them.
 # Usage: test/interop/setup.sh            everything
-#        test/interop/setup.sh cosign …   only the tools named (first column of the table below, "sigstore-python" or "grpcio")
+#        test/interop/setup.sh cosign …   only those named: first column of the tables below, "sigstore-python", "grpcio",
+#                                         "postgresql"; fulcio is installed only when named
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -16,10 +17,18 @@ cosign            github.com/sigstore/cosign/v3/cmd/cosign                      
 timestamp-server  github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server v2.1.2
 rekor-posix       github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix     v2.3.0
 cosign-v2         github.com/sigstore/cosign/v2/cmd/cosign                      v2.6.5
-fulcio            github.com/sigstore/fulcio                                    v1.8.8
 grpcurl           github.com/fullstorydev/grpcurl/cmd/grpcurl                   v1.9.4
 zlint             github.com/zmap/zlint/v3/cmd/zlint                            v3.6.1
 ctclient          github.com/google/certificate-transparency-go/client/ctclient v1.4.0
+ct_server         github.com/google/certificate-transparency-go/trillian/ctfe/ct_server v1.4.0
+trillian_log_server github.com/google/trillian/cmd/trillian_log_server          v1.7.2
+trillian_log_signer github.com/google/trillian/cmd/trillian_log_signer          v1.7.2
+createtree        github.com/google/trillian/cmd/createtree                     v1.7.2
+minio             github.com/minio/minio                                        v0.0.0-20260212201848-7aac2a2c5b7c
+'
+# The peer to compare with; no test needs it, so it is installed only when named.
+peers='
+fulcio            github.com/sigstore/fulcio                                    v1.8.8
 '
 sigstore_python='4.5.1'
 
@@ -71,6 +80,21 @@ install_sigstore_python() {
   say "sigstore-python $sigstore_python installed in $((SECONDS - started)) s"
 }
 
+# Debian's, with the programs of the server under /usr/lib/postgresql; the cluster that its package makes is not used.
+install_postgresql() {
+  if ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; then
+    say 'PostgreSQL is there'
+    return
+  fi
+  command -v apt-get >/dev/null || die 'there is no PostgreSQL in /usr/lib/postgresql and no apt-get to install it with'
+  say 'installing PostgreSQL: apt-get install postgresql'
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; } >"$cache/apt.log" 2>&1 || {
+    tail -20 "$cache/apt.log" >&2
+    die 'apt-get install postgresql failed; its last lines are above'
+  }
+  say 'PostgreSQL installed'
+}
+
 install_grpcio() {
   local venv="$cache/grpc-venv" packages=(grpcio==1.85.1 grpcio-reflection==1.85.1 grpcio-status==1.85.1)
   if [ "$("$venv/bin/python" -c 'import grpc, grpc_status, grpc_reflection; print(grpc.__version__)' 2>/dev/null)" = 1.85.1 ]; then
@@ -94,6 +118,10 @@ only=("$@")
 while read -r name package version; do
   if [ -n "$name" ] && wanted "$name"; then install_go_tool "$name" "$package" "$version"; fi
 done <<<"$tools"
+while read -r name package version; do
+  if [ -n "$name" ] && [ "${#only[@]}" -gt 0 ] && wanted "$name"; then install_go_tool "$name" "$package" "$version"; fi
+done <<<"$peers"
 if wanted sigstore-python; then install_sigstore_python; fi
 if wanted grpcio; then install_grpcio; fi
+if wanted postgresql; then install_postgresql; fi
 say "ready in $cache"
