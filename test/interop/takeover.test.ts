@@ -19,7 +19,8 @@ import { type S3Server, startS3 } from './s3-server.js';
 import { freePort, type RunningServer, startServer } from './server-process.js';
 import { fromWire, submissionOf, type WireSct, type WriterSettings } from './takeover-writer.js';
 
-const kills = Number(process.env.TAKEOVERS ?? '4');
+const kills = Number(process.env.KILLS ?? '4');
+const pauses = Number(process.env.PAUSES ?? '2');
 const clients = 16;
 const leaseMs = 2_000;
 
@@ -201,17 +202,23 @@ async function blows(promised: Promised[], times: string[]): Promise<void> {
   for (let round = 0; round < kills; round += 1) {
     await start(await takeover('kill -9', () => signal('SIGKILL')));
   }
-  const paused = await takeover('pause', () => signal('SIGSTOP'));
-  process.kill(paused.process?.pid ?? 0, 'SIGCONT');
-  await sleep(1_000);
-  expect(paused.process?.printed()).toMatch(/lost the writer's lease/);
-  expect(await isReady(paused)).toBe(false);
+  for (let round = 0; round < pauses; round += 1) {
+    const paused = await takeover('pause', () => signal('SIGSTOP'));
+    process.kill(paused.process?.pid ?? 0, 'SIGCONT');
+    await sleep(500);
+    expect(paused.process?.printed()).toMatch(/lost the writer's lease/);
+    expect(await isReady(paused)).toBe(false);
+    if (round < pauses - 1) {
+      await paused.process?.close();
+      await start(paused);
+    }
+  }
   // Without being restarted, the one that was paused is the standby of its successor.
   await takeover('close', () => active.process?.close());
 }
 
 test(
-  `a standby takes over from a writer that is killed or paused: 0 SCTs lost, 0 forks (${kills} kills, 1 pause, 1 hand-over)`,
+  `a standby takes over from a writer that is killed or paused: 0 SCTs lost, 0 forks (${kills} kills, ${pauses} pauses, 1 hand-over)`,
   async () => {
     const promised: Promised[] = [];
     const heads: SignedTreeHead[] = [];
@@ -238,7 +245,7 @@ test(
     const numbers = `${promised.length} SCTs promised, log size ${log.size}, ${heads.length} tree heads seen`;
     process.stdout.write(`takeover test (lease ${leaseMs} ms): ${times.join(', ')}; ${numbers}\n`);
   },
-  kills * 20_000 + 120_000,
+  (kills + pauses) * 20_000 + 120_000,
 );
 
 test('a log in an object store refuses a second database', async () => {
