@@ -45,7 +45,7 @@ export const serveFlags = {
   'tink-keyset-path': flag('string', 'encrypted Tink keyset'),
   'tink-cert-chain-path': flag('string', 'PEM chain of the Tink CA'),
   gcp_private_ca_parent: flag('string', 'CA pool of GCP CA Service (only with --ca googleca)'),
-  'ct-log-url': flag('string', 'an external log; not given: the embedded log; "": no log at all', undefined, {
+  'ct-log-url': flag('string', 'an external log, may be repeated; not given: the embedded log; "": no log', undefined, {
     repeatable: true,
   }),
   'ct-log-public-key-path': flag(

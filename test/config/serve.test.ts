@@ -1,12 +1,12 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { collectFlags } from '../../src/config/flag-sources.js';
+import { collectFlags, type FlagsGiven } from '../../src/config/flag-sources.js';
 import { environmentName } from '../../src/config/flags.js';
 import { parseDuration, serveConfig } from '../../src/config/serve.js';
 import { AppError } from '../../src/errors.js';
 
-const config = (cli: Record<string, string>, env: Record<string, string> = {}, file?: string) =>
+const config = (cli: FlagsGiven, env: Record<string, string> = {}, file?: string) =>
   serveConfig(collectFlags(cli, env, file));
 
 function settingsFile(text: string): string {
@@ -53,6 +53,84 @@ test('http-host and http-port are other names of host and port', () => {
 test('an explicit empty ct-log-url turns the log off, on the command line and in the file', () => {
   expect(config({ 'ct-log-url': '' }).ctLog).toEqual({ kind: 'none' });
   expect(config({}, {}, settingsFile('ct-log-url: ""')).ctLog).toEqual({ kind: 'none' });
+});
+
+const keys = ['a.pem', 'b.pem'];
+
+test('ct-log-url may be repeated, each with the key in the same place, on the command line and in the file', () => {
+  const urls = ['https://a.example/x', 'https://b.example/y'];
+  const log = (url?: string, path?: string) => ({
+    kind: 'external',
+    url,
+    publicKey: { setting: '--ct-log-public-key-path', path },
+    tlsCa: { setting: '--ct-log.tls-ca-cert', path: 'ca.pem' },
+    timeoutMs: 8000,
+    embed: true,
+  });
+  const both = { kind: 'several', required: 1, logs: [log(urls[0], keys[0]), log(urls[1], keys[1])] };
+  const cli = { 'ct-log-url': urls, 'ct-log-public-key-path': keys, 'ct-log.tls-ca-cert': 'ca.pem' };
+  expect(config(cli).ctLog).toEqual(both);
+  expect(config({}, {}, settingsFile(JSON.stringify(cli))).ctLog).toEqual(both);
+});
+
+test('one log is said as Fulcio has it, in each source of settings', () => {
+  const flags = { 'ct-log-url': 'http://l/x', 'ct-log-public-key-path': 'k.pem', 'ct-log-origin': 'l.internal' };
+  const expected = {
+    kind: 'several',
+    required: 1,
+    logs: [
+      {
+        kind: 'external',
+        url: 'http://l/x',
+        publicKey: { setting: '--ct-log-public-key-path', path: 'k.pem' },
+        origin: 'l.internal',
+        timeoutMs: 8000,
+        embed: true,
+      },
+    ],
+  };
+  const env = Object.fromEntries(Object.entries(flags).map(([name, value]) => [environmentName(name), value]));
+  expect(config(flags).ctLog).toEqual(expected);
+  expect(config({}, env).ctLog).toEqual(expected);
+  expect(config({}, {}, settingsFile(JSON.stringify(flags))).ctLog).toEqual(expected);
+});
+
+test('an environment variable holds one value, commas and all', () => {
+  const env = { FULCIO_SERVE_CT_LOG_URL: 'http://l/a,b', FULCIO_SERVE_CT_LOG_PUBLIC_KEY_PATH: '/keys/a,b.pem' };
+  expect(config({}, env).ctLog).toMatchObject({
+    logs: [{ url: 'http://l/a,b', publicKey: { path: '/keys/a,b.pem' } }],
+  });
+});
+
+test('ct-logs-config names a file with the logs, and their timeout unless they have one', () => {
+  const file = settingsFile('logs: [{url: "http://l/x", public-key: k.pem}, {embedded: true, embed: false}]');
+  const { ctLog } = config({ 'ct-logs-config': file, 'ct-log-timeout': '1s' });
+  expect(ctLog).toMatchObject({ kind: 'several', required: 1, logs: [{ timeoutMs: 1000 }, { kind: 'embedded' }] });
+});
+
+test('several SCTs in a certificate are warned about', () => {
+  const file = settingsFile('required: 2\nlogs: [{url: "http://l/x", public-key: k.pem}, {embedded: true}]');
+  expect(config({ 'ct-logs-config': file }).notices).toEqual([expect.stringContaining('sigstore-python refuses')]);
+});
+
+test.each<[string, FlagsGiven, RegExp]>([
+  [
+    'more logs than keys',
+    { 'ct-log-url': ['http://a', 'http://b'], 'ct-log-public-key-path': 'a.pem' },
+    /^--ct-log-url names 2 logs, but --ct-log-public-key-path names 1: each log needs its key, in the same order$/,
+  ],
+  ['more keys than logs', { 'ct-log-url': 'http://a', 'ct-log-public-key-path': keys }, /names a log, but .* names 2/],
+  ['"" among logs', { 'ct-log-url': ['http://a', ''], 'ct-log-public-key-path': keys }, /--ct-log-url is ""; expected/],
+  [
+    'one Host header for two logs',
+    { 'ct-log-url': ['http://a', 'http://b'], 'ct-log-public-key-path': keys, 'ct-log-origin': 'o' },
+    /--ct-log-origin is the Host header of one log; with several use --ct-logs-config/,
+  ],
+  ['two ways to name logs', { 'ct-log-url': '', 'ct-logs-config': 'f' }, /--ct-logs-config and --ct-log-url both name/],
+  ['a file of logs that is not there', { 'ct-logs-config': '/nonexistent/f' }, /cannot read \/nonexistent\/f/],
+  ['a port given as a list', { port: ['1', '2'] }, /^--port takes one value; found 2$/],
+])('refuses %s', (_name, cli, reason) => {
+  expect(detailOf(() => config(cli))).toMatch(reason);
 });
 
 test('a flag without effect is told to the operator', () => {

@@ -44,7 +44,8 @@ beforeEach(async () => {
   server = http.createServer(async (request, response) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk);
-    seen.push({ url: request.url, host: request.headers.host, body: JSON.parse(Buffer.concat(chunks).toString()) });
+    const body: unknown = chunks.length === 0 ? undefined : JSON.parse(Buffer.concat(chunks).toString());
+    seen.push({ url: request.url, host: request.headers.host, body });
     const next = replies.length > 1 ? replies.shift() : replies[0];
     next?.(response);
   });
@@ -147,6 +148,95 @@ test('a log that never answers is given up at the deadline', async () => {
     code: 'CT_LOG_UNAVAILABLE',
     detail: expect.stringContaining('within 50 ms'),
   });
+  await log.close();
+});
+
+describe('a log that fails in submission after submission', () => {
+  const failing = reply(503, '', { 'retry-after': '60' });
+  let time: number;
+  let lines: string[];
+  const logger = {
+    info: (_entry: object, line: string) => void lines.push(line),
+    warn: (_entry: object, line: string) => void lines.push(line),
+  } as never;
+
+  async function failed(times: number, with_ = failing) {
+    [time, lines, replies] = [now, [], [with_]];
+    const log = open({ clock: () => time, logger });
+    for (let i = 0; i < times; i++) await log.submit(submission).catch(() => undefined);
+    return log;
+  }
+
+  test('is not asked for a while: the answer is at once, with the time to come back', async () => {
+    const log = await failed(5);
+    await expect(log.submit(submission)).rejects.toMatchObject({ code: 'CT_LOG_UNAVAILABLE', retryAfterSeconds: 4 });
+    expect(seen).toHaveLength(5);
+    expect(lines.at(-1)).toBe(`the log ${base()} failed 5 times in a row: it is left alone for 4 s`);
+    await log.close();
+  });
+
+  test('is asked again afterwards, by one submission first, and trusted again when that succeeds', async () => {
+    const log = await failed(5);
+    time += 4000;
+    replies = [reply(200, answer())];
+    const both = await Promise.allSettled([log.submit(submission), log.submit(submission)]);
+    expect(both.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+    expect(lines.at(-1)).toBe(`the log ${base()} gives SCTs again`);
+    await log.submit(submission);
+    expect(log.readiness()).toEqual({ ok: true });
+    await log.close();
+  });
+
+  test('counts as not ready for as long as it is left alone', async () => {
+    const log = await failed(5);
+    for (let probes = 0; probes < 3; probes++) {
+      time += 30_000;
+      expect(log.readiness()).toEqual({ ok: true });
+      await log.submit(submission).catch(() => undefined);
+    }
+    time += 20_000;
+    expect(log.readiness()).toEqual({ ok: false, reason: expect.stringContaining('503') });
+    await log.close();
+  });
+
+  test('lies as often as it likes: that counts as failing', async () => {
+    const log = await failed(5, reply(200, answer({ key: other.privateKey })));
+    await expect(log.submit(submission)).rejects.toMatchObject({ detail: expect.stringContaining('is not asked') });
+    await log.close();
+  });
+
+  test('but a log that refuses what it is sent is asked again: one client must not close it to the others', async () => {
+    const log = await failed(20, reply(400, 'unparseable'));
+    replies = [reply(200, answer())];
+    await log.submit(submission);
+    expect(seen).toHaveLength(21);
+    await log.close();
+  });
+
+  test('nor do clients that give up early count against a log', async () => {
+    [time, lines, replies] = [now, [], [() => {}]];
+    const log = open({ clock: () => time, logger });
+    for (let i = 0; i < 10; i++) await log.submit(submission, AbortSignal.timeout(1)).catch(() => undefined);
+    expect(log.readiness()).toEqual({ ok: true });
+    replies = [reply(200, { ...answer() })];
+    await log.submit(submission);
+    expect(lines).toEqual([]);
+    await log.close();
+  });
+});
+
+test('the roots of a log are asked for at get-roots', async () => {
+  replies = [reply(200, { certificates: ['AQI='] })];
+  const log = open();
+  expect(await log.acceptedRoots()).toEqual([Buffer.of(1, 2)]);
+  expect(seen).toEqual([{ url: '/log/ct/v1/get-roots', host: expect.any(String), body: undefined }]);
+  await log.close();
+});
+
+test('a log that does not say its roots in time is an error, not a hang', async () => {
+  replies = [() => {}];
+  const log = open({ timeoutMs: 50 });
+  await expect(log.acceptedRoots()).rejects.toThrow();
   await log.close();
 });
 
