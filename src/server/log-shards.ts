@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import type { Router } from 'express';
 import type { LogStorageSettings } from '../config/serve.js';
+import type { Readiness } from '../ct/log.js';
 import { type EmbeddedLog, type EmbeddedLogOptions, openEmbeddedLog } from '../ctlog/log.js';
 import { settleRotation } from '../ctlog/rotate.js';
 import { ctlogRoutes } from '../ctlog/routes.js';
@@ -39,8 +40,9 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
   if (logStorage.objects !== undefined && frozen.length > 0) {
     throw new AppError('STARTUP', '--ctlog-storage does not go with a log that was rotated in a directory');
   }
+  const { storage, trouble } = await openLogStorage(logStorage, { directory, origin, key, clock, logger });
   const log = await openEmbeddedLog({
-    storage: await openLogStorage(logStorage, { directory, origin, key, clock, logger }),
+    storage,
     indexDir: place.indexDir,
     key,
     origin,
@@ -71,7 +73,11 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
       end: new Date(shard.lastSct ?? shard.frozenAt),
     }));
     const published = { url: place.url, publicKey: log.publicKey, ...startOf(current.createdAt) };
-    return { log: { ...log, close }, routes, published, former: former.reverse() };
+    const readiness = (): Readiness => {
+      const reason = trouble();
+      return reason === undefined ? log.readiness() : { ok: false, reason };
+    };
+    return { log: { ...log, readiness, close }, routes, published, former: former.reverse() };
   } catch (error) {
     await close();
     throw error;

@@ -6,6 +6,13 @@ import { openLockRecord } from '../ctlog/lock-record-stores.js';
 import { openObjectStorage } from '../ctlog/object-storage.js';
 import { parseS3Address } from '../ctlog/s3-address.js';
 import type { LogStorage } from '../ctlog/storage.js';
+
+/** A log's storage, and what keeps this process from writing to it at the moment. */
+export interface OpenedStorage {
+  readonly storage: LogStorage;
+  readonly trouble: () => string | undefined;
+}
+
 import type { LogLogger } from '../ctlog/writer.js';
 
 export interface LogStorageDeps {
@@ -22,26 +29,29 @@ export interface LogStorageDeps {
  * PostgreSQL, where it waits as a standby while another process writes; with a record of the last checkpoint elsewhere
  * if there is to be one. Throws AppError STARTUP.
  */
-export async function openLogStorage(settings: LogStorageSettings, deps: LogStorageDeps): Promise<LogStorage> {
-  const storage = await openPlace(settings, deps);
+export async function openLogStorage(settings: LogStorageSettings, deps: LogStorageDeps): Promise<OpenedStorage> {
+  const opened = await openPlace(settings, deps);
+  const { storage, trouble } = opened;
   if (settings.lock === undefined) {
     // The database that holds an object store's commit point is such a record.
     if (settings.objects === undefined) deps.logger.warn(noLockRecord);
-    return storage;
+    return opened;
   }
   try {
     const { origin, logger } = deps;
     const record = await openLockRecord({ place: settings.lock, origin, storageName: storage.name });
-    return withLockRecord(storage, record, { origin, logKey: createPublicKey(deps.key), logger });
+    return { storage: withLockRecord(storage, record, { origin, logKey: createPublicKey(deps.key), logger }), trouble };
   } catch (error) {
     await storage.close();
     throw error;
   }
 }
 
-async function openPlace({ objects }: LogStorageSettings, deps: LogStorageDeps): Promise<LogStorage> {
-  if (objects === undefined) return openDirectoryStorage(deps.directory);
+async function openPlace({ objects }: LogStorageSettings, deps: LogStorageDeps): Promise<OpenedStorage> {
+  if (objects === undefined) return { storage: openDirectoryStorage(deps.directory), trouble: () => undefined };
   const { clock, logger } = deps;
   const s3 = parseS3Address(objects.address, '--ctlog-storage');
-  return openObjectStorage({ s3, postgres: objects.postgres, clock, logger, waitForLease: true });
+  const storage = await openObjectStorage({ s3, postgres: objects.postgres, clock, logger, waitForLease: true });
+  const standby = `another process writes the log in ${storage.name}; this one is its standby`;
+  return { storage, trouble: () => (storage.isLeader() ? undefined : standby) };
 }
