@@ -11,6 +11,8 @@ import type { LogReader } from '../ctlog/storage.js';
 import { AppError, messageOf } from '../errors.js';
 import { recordedPublicUrl } from '../server/instance.js';
 import { trustFileNames } from '../trust/write.js';
+import { declareServeFlags } from './flag-options.js';
+import { offlineOptions } from './log-options.js';
 import { createProgress } from './log-progress.js';
 import { type CommandIo, processIo } from './request-io.js';
 
@@ -21,7 +23,7 @@ export interface FsckCommandOptions {
   /** False with --no-precertificates. */
   readonly precertificates?: boolean;
   readonly dataDir: string;
-  readonly ctlogDir?: string;
+  readonly ctlogDir?: string | undefined;
 }
 
 /** One log to be checked. */
@@ -45,6 +47,8 @@ interface Verdict {
 /** A log with more than this wrong is not described better by a longer list. */
 const maxFindings = 50;
 
+const flags = ['data-dir', 'ctlog-dir'] as const;
+
 const help = `
 Recomputes the whole tree from the entries and compares it with everything the log has published: the signed checkpoint
 and its origin, every hash tile, the leaf index and time of each entry, the issuer certificates, and each precertificate
@@ -62,20 +66,19 @@ Examples:
 
 /** `mayfly log fsck [dir|url]`: the independent checker. */
 export function registerLogFsck(log: Command, done: (code: number) => void): void {
-  log
+  const command = log
     .command('fsck')
     .description('check a transparency log from its first entry to its checkpoint')
     .argument('[log]', "directory or URL of the log; without it, the data directory's own logs, the frozen ones too")
     .option('--public-key <file>', "the log's public key, PEM; needed with a directory or a URL")
     .option('--origin <name>', 'the origin that the checkpoint must carry; not given: the one it carries')
     .option('--no-precertificates', 'leave out the precertificates and their signatures, which take most of the time')
-    .option('--json', 'print the result as JSON')
-    .option('--data-dir <dir>', 'the data directory to check without an argument', './data')
-    .option('--ctlog-dir <dir>', 'directory of its log, if not DATA-DIR/ctlog')
-    .addHelpText('after', help)
-    .action(async (given: string | undefined, options: FsckCommandOptions) =>
-      done(await fsckCommand(given, options, processIo())),
-    );
+    .option('--json', 'print the result as JSON');
+  declareServeFlags(command, flags);
+  command.addHelpText('after', help).action(async (given: string | undefined, options: FsckCommandOptions) => {
+    const { dataDir, ctlogDir } = offlineOptions(command, flags, process.env);
+    done(await fsckCommand(given, { ...options, dataDir, ctlogDir }, processIo()));
+  });
 }
 
 /** Checks and prints; resolves with the exit code. Throws AppError STARTUP for flags and files that cannot be used. */

@@ -1,18 +1,11 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Command } from 'commander';
-import { openDataDirectory } from '../ca/data-directory.js';
 import { type Reindexed, reindexLog } from '../ctlog/reindex.js';
-import { logKeyFiles } from '../ctlog/shards.js';
-import { AppError } from '../errors.js';
-import { recordedPublicUrl } from '../server/instance.js';
+import { declareServeFlags } from './flag-options.js';
+import { type OfflineOptions, offlineOptions, openOffline } from './log-options.js';
 import { createProgress } from './log-progress.js';
 import { type CommandIo, processIo } from './request-io.js';
 
-export interface OfflineOptions {
-  readonly dataDir: string;
-  readonly ctlogDir?: string;
-}
+const flags = ['data-dir', 'ctlog-dir'] as const;
 
 const help = `
 The index (DATA-DIR/ctlog-index) tells a log which entry it has already and answers lookups by hash. It is a cache of the
@@ -22,16 +15,14 @@ Stop the server first; while one runs, the command refuses. An interrupted run i
 
 /** `mayfly log reindex`: rebuilds the index from the tiles. */
 export function registerLogReindex(log: Command, done: (code: number) => void): void {
-  log
+  const command = log
     .command('reindex')
-    .description("rebuild the log's index from its tiles; the server must be stopped")
-    .option('--data-dir <dir>', 'directory of keys, log and trust files', './data')
-    .option('--ctlog-dir <dir>', 'directory of the log, if not DATA-DIR/ctlog')
-    .addHelpText('after', help)
-    .action(async (options: OfflineOptions) => {
-      await reindexCommand(options, processIo());
-      done(0);
-    });
+    .description("rebuild the log's index from its tiles; the server must be stopped");
+  declareServeFlags(command, flags);
+  command.addHelpText('after', help).action(async () => {
+    await reindexCommand(offlineOptions(command, flags, process.env), processIo());
+    done(0);
+  });
 }
 
 /** Rebuilds and prints; throws AppError STARTUP when there is no log or somebody uses it. */
@@ -50,13 +41,4 @@ export async function reindexCommand(
   }
   const seconds = ((clock() - start) / 1000).toFixed(1);
   io.out(`${result.directory}: index of ${result.entries} entries rebuilt in ${seconds} s\n`);
-}
-
-/** What commands on a stopped log need of its data directory; makes nothing. Throws AppError STARTUP. */
-export async function openOffline({ dataDir, ctlogDir }: OfflineOptions, clock: () => number) {
-  if (!existsSync(logKeyFiles(dataDir).current)) {
-    throw new AppError('STARTUP', `--data-dir: ${join(dataDir, 'keys')} holds no log key, so there is no log here`);
-  }
-  const { logKey } = await openDataDirectory(dataDir, { clock });
-  return { dataDir, ctlogDir, publicUrl: await recordedPublicUrl(dataDir), logKey };
 }

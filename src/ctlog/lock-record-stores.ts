@@ -12,6 +12,8 @@ export interface LockRecordPlace {
   readonly place: string;
   /** Which log it is for. */
   readonly origin: string;
+  /** Follows the name of a file, so that the logs of an instance that was rotated have one each. */
+  readonly number?: string;
   /** Name of the log's storage: a record inside a log's directory would be restored with it, and is refused. */
   readonly storageName: string;
   /** Longest time of one attempt of one statement of PostgreSQL; 5 s unless told. */
@@ -32,10 +34,10 @@ export async function openLockRecord(options: LockRecordPlace): Promise<Checkpoi
   }
 }
 
-function openFileRecord({ place, origin, storageName }: LockRecordPlace): CheckpointRecord {
+function openFileRecord({ place, origin, number = '', storageName }: LockRecordPlace): CheckpointRecord {
   const isDirectory = place.endsWith(sep) || statSync(place, { throwIfNoEntry: false })?.isDirectory() === true;
   const name = `${createHash('sha256').update(origin).digest('hex').slice(0, 16)}.checkpoint`;
-  const path = resolve(isDirectory ? join(place, name) : place);
+  const path = resolve(isDirectory ? join(place, name) : `${place}${number}`);
   if (path.startsWith(resolve(storageName) + sep)) {
     const why = 'a backup that puts the log back would put the record back too; keep it on another disk or machine';
     throw new AppError('STARTUP', `--ctlog-lock: ${path} is inside the directory of the log: ${why}`);

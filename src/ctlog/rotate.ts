@@ -6,7 +6,6 @@ import { promisify } from 'node:util';
 import { readPrivateFile, syncDirectory, writeNewFile } from '../ca/private-file.js';
 import { AppError } from '../errors.js';
 import type { SignedTreeHead } from './checkpoint.js';
-import { openDirectoryStorage } from './directory-storage.js';
 import { readIfExists, replaceFile, syncPath } from './durable-file.js';
 import { identityOf, type LogIdentity, recover } from './recovery.js';
 import {
@@ -37,6 +36,8 @@ export interface RotateOptions extends ShardBase {
   /** Milliseconds since the epoch. */
   readonly clock: () => number;
   readonly logger: LogLogger;
+  /** Opens the storage of a log, as the server would. */
+  readonly openStorage: (place: ShardPlace, key: KeyObject) => Promise<LogStorage>;
 }
 
 /** What a rotation did. */
@@ -54,7 +55,7 @@ export interface Rotation {
  * key replaced by the new. The last two are made up for by the next start (`settleRotation`).
  */
 export async function rotateLog(options: RotateOptions): Promise<Rotation> {
-  const { dataDir, clock } = options;
+  const { dataDir, clock, openStorage } = options;
   const key = await settleRotation(options, options.logKey);
   const shards = await readShards(dataDir);
   const place = placeOf(shards.current.name, options);
@@ -62,7 +63,7 @@ export async function rotateLog(options: RotateOptions): Promise<Rotation> {
   const name = shardName(shards.frozen.length + 2);
   const next = placeOf(name, options);
   await requireFree(next.directory);
-  const storage = openDirectoryStorage(place.directory);
+  const storage = await openStorage(place, key);
   try {
     // Another rotation may have run before the lock was ours.
     await refuseFrozen(place.directory);
@@ -82,7 +83,7 @@ export async function rotateLog(options: RotateOptions): Promise<Rotation> {
     const createdAt = Math.max(clock(), frozen.frozenAt + 1);
     await writeShards(dataDir, { frozen: [...shards.frozen, frozen], current: { name, publicKey, createdAt } });
     await settleRotation(options, key);
-    await createLog(next, nextKey, createdAt);
+    await createLog(await openStorage(next, nextKey), identityOf(next.origin, nextKey), createdAt);
     return { frozen: { ...frozen, place }, opened: { name, publicKey, place: next } };
   } finally {
     await storage.close();
@@ -165,10 +166,9 @@ async function writeNextKey(dataDir: string): Promise<KeyObject> {
 }
 
 /** Gives the new log its first, empty tree head. */
-async function createLog(place: ShardPlace, key: KeyObject, now: number): Promise<void> {
-  const storage = openDirectoryStorage(place.directory);
+async function createLog(storage: LogStorage, identity: LogIdentity, now: number): Promise<void> {
   try {
-    await recover(storage, identityOf(place.origin, key), now);
+    await recover(storage, identity, now);
   } finally {
     await storage.close();
   }

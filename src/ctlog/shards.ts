@@ -55,6 +55,8 @@ export interface ShardPlace {
   readonly origin: string;
   /** Submission and monitoring prefix. */
   readonly url: string;
+  /** What tells it from the first log, whose number is left out: '' for `ctlog`, '2' for `ctlog2`. */
+  readonly number: string;
   /** Path of that URL below the public URL, such as `/ctlog2`. */
   readonly path: string;
 }
@@ -76,6 +78,7 @@ export function placeOf(name: string, { dataDir, ctlogDir, publicUrl }: ShardBas
     indexDir: join(dataDir, `${firstName}-index${number}`),
     origin: url.replace(/^https?:\/\//, ''),
     url,
+    number,
     path: `/${name}`,
   };
 }

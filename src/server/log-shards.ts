@@ -36,11 +36,11 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
   const key = await settleRotation(options, options.logKey);
   const { frozen, current } = await readShards(dataDir);
   const place = placeOf(current.name, options);
-  const { directory, origin } = place;
+  const { directory, origin, number } = place;
   if (logStorage.objects !== undefined && frozen.length > 0) {
     throw new AppError('STARTUP', '--ctlog-storage does not go with a log that was rotated in a directory');
   }
-  const { storage, trouble } = await openLogStorage(logStorage, { directory, origin, key, clock, logger });
+  const { storage, trouble } = await openLogStorage(logStorage, { directory, origin, number, key, clock, logger });
   const log = await openEmbeddedLog({
     storage,
     indexDir: place.indexDir,

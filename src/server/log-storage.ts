@@ -19,6 +19,8 @@ export interface LogStorageDeps {
   /** The log's directory, where it is kept in one. */
   readonly directory: string;
   readonly origin: string;
+  /** '' for the first log of an instance, '2' for the second. */
+  readonly number: string;
   readonly key: KeyObject;
   readonly clock: () => number;
   readonly logger: LogLogger;
@@ -38,8 +40,8 @@ export async function openLogStorage(settings: LogStorageSettings, deps: LogStor
     return opened;
   }
   try {
-    const { origin, logger } = deps;
-    const record = await openLockRecord({ place: settings.lock, origin, storageName: storage.name });
+    const { origin, number, logger } = deps;
+    const record = await openLockRecord({ place: settings.lock, origin, number, storageName: storage.name });
     return { storage: withLockRecord(storage, record, { origin, logKey: createPublicKey(deps.key), logger }), trouble };
   } catch (error) {
     await storage.close();

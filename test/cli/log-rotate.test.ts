@@ -1,5 +1,5 @@
 import { createPublicKey, type X509Certificate } from 'node:crypto';
-import { chmodSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fsckCommand } from '../../src/cli/log-fsck.js';
 import { reindexCommand } from '../../src/cli/log-reindex.js';
@@ -165,6 +165,35 @@ test('a rotation is refused while a server runs, and where there is no log, and 
   const again = await start(flags);
   expect((await issue(again)).chain).toHaveLength(3);
   await again.close();
+});
+
+test.each([
+  ['a file', 'last'],
+  ['a directory', 'records/'],
+])('with --ctlog-lock each log has a record of its own, in %s', async (_name, place) => {
+  const { dataDir, flags } = lab();
+  const ctlogLock = `${temporary()}/${place}`;
+  const locked = { ...flags, 'ctlog-lock': ctlogLock };
+  const first = await start(locked);
+  await issue(first);
+  await first.close();
+  const copy = join(temporary(), 'copy');
+  cpSync(join(dataDir, 'ctlog'), copy, { recursive: true });
+  const more = await start(locked);
+  await issue(more);
+  await more.close();
+  const whole = join(temporary(), 'whole');
+  renameSync(join(dataDir, 'ctlog'), whole);
+  renameSync(copy, join(dataDir, 'ctlog'));
+  await expect(rotateCommand({ dataDir, ctlogLock }, io())).rejects.toMatchObject({
+    detail: expect.stringContaining('probably restored from an old backup'),
+  });
+  rmSync(join(dataDir, 'ctlog'), { recursive: true });
+  renameSync(whole, join(dataDir, 'ctlog'));
+  await rotateCommand({ dataDir, ctlogLock }, io());
+  const last = await start(locked);
+  expect((await verify(await issue(last), dataDir)).failed).toEqual([]);
+  await last.close();
 });
 
 describe('a rotation that was cut short', () => {
