@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { openDataDirectory } from '../ca/data-directory.js';
 import { collectFlags } from '../config/flag-sources.js';
@@ -8,7 +8,7 @@ import { environmentName, type FlagName } from '../config/flags.js';
 import { type ServeConfig, serveConfig } from '../config/serve.js';
 import { readIfExists, replaceFile } from '../ctlog/durable-file.js';
 import type { EmbeddedLog } from '../ctlog/log.js';
-import { AppError } from '../errors.js';
+import { AppError, messageOf } from '../errors.js';
 import { addFallbacks, addHealth, newApp } from '../http/app.js';
 import { listen, urlHost } from '../listen.js';
 import { createLogger } from '../log.js';
@@ -19,7 +19,7 @@ import { createFront, stopListening } from './front.js';
 import { publicUrlOf } from './instance.js';
 import { createLogMetrics, observeLog } from './log-metrics.js';
 import { openRootsSource, type RootsSource } from './log-roots.js';
-import { openShardedLog } from './log-shards.js';
+import { openShardedLog, type ShardedLog } from './log-shards.js';
 import { createMetricsServer } from './metrics-server.js';
 import type { StartDeps, startServer } from './start.js';
 
@@ -108,9 +108,10 @@ async function start(config: ServeConfig, rootsFile: string, context: Context): 
   closing.add(() => stopListening(metricsServer));
   const url = `${front.scheme}://${urlHost(config.http.host)}:${port}`;
 
-  const { log, routes, published } = await open(config, url, roots, context);
+  const opened = await open(config, url, roots, context);
+  const { log, routes } = opened;
   closing.add(() => log.close());
-  const publicKeyFile = await writePublicKey(config.dataDir, log.publicKey);
+  const publicKeyFile = await writePublicKeys(config.dataDir, opened);
   observeLog(metrics, log);
   let stopping = false;
   const app = newApp({ metrics, logger });
@@ -118,7 +119,7 @@ async function start(config: ServeConfig, rootsFile: string, context: Context): 
   for (const [path, router] of routes) app.use(path, router);
   addFallbacks(app, { metrics, logger });
   front.handle(app);
-  const logUrl = published.url;
+  const logUrl = opened.published.url;
   logger.info({ url, logUrl, dataDir: config.dataDir, roots: roots.current().length, publicKeyFile }, 'log is ready');
   return {
     url,
@@ -163,19 +164,29 @@ function readinessChecks(log: EmbeddedLog, stopping: boolean) {
   ];
 }
 
-/** DATA-DIR/trust/ctlog.pub.pem, which CA processes take as --ct-log-public-key-path. */
-async function writePublicKey(dataDir: string, key: KeyObject): Promise<string> {
+/**
+ * DATA-DIR/trust/ctlog.pub.pem, which CA processes take as --ct-log-public-key-path, and the keys of frozen logs, for
+ * those who check them, under trust/frozen by the log's name.
+ */
+async function writePublicKeys(dataDir: string, { published, former }: ShardedLog): Promise<string> {
   const directory = join(dataDir, 'trust');
+  for (const { url, publicKey } of former) {
+    await writePublicKey(join(directory, 'frozen', `${basename(new URL(url).pathname)}.pub.pem`), publicKey);
+  }
   const file = join(directory, trustFileNames.ctLogKey);
+  await writePublicKey(file, published.publicKey);
+  return file;
+}
+
+async function writePublicKey(file: string, key: KeyObject): Promise<void> {
   const pem = Buffer.from(String(key.export({ type: 'spki', format: 'pem' })));
   try {
-    await mkdir(directory, { recursive: true, mode: 0o755 });
+    await mkdir(dirname(file), { recursive: true, mode: 0o755 });
     const present = await readIfExists(file);
-    if (present === undefined || !pem.equals(present)) {
-      await replaceFile(file, `${file}.tmp`, pem, { mode: 0o644, chmod: true, sync: true });
-    }
+    if (present !== undefined && pem.equals(present)) return;
+    await replaceFile(file, `${file}.tmp`, pem, { mode: 0o644, chmod: true, sync: true });
   } catch (cause) {
-    throw new AppError('STARTUP', `the public key of the log cannot be written to ${file}`, { cause });
+    const why = messageOf(cause);
+    throw new AppError('STARTUP', `the public key of the log cannot be written to ${file}: ${why}`, { cause });
   }
-  return file;
 }

@@ -3,6 +3,7 @@ import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { fsckCommand } from '../../src/cli/log-fsck.js';
+import { rotateCommand } from '../../src/cli/log-rotate.js';
 import { embeddedScts, signedPrecertOf } from '../../src/cli/verify-certificate-fields.js';
 import { verifySct } from '../../src/ct/sct.js';
 import { type RunningLog, startLogServer } from '../../src/server/log-start.js';
@@ -156,6 +157,29 @@ describe('with the root alone in --roots', () => {
       /NOT SOUND, 1 thing is wrong\n {2}checkpoint\n {4}expected .*\n {4}found {4}its origin is/,
     );
   });
+});
+
+test('a log that was rotated serves both, with the key of each beside it', async () => {
+  const place = lab(pemOf(other.rootDer));
+  const first = await startLog(place, { 'public-url': 'https://log.example.com' });
+  const oldKey = readFileSync(first.publicKeyFile, 'utf8');
+  const chain = [other.newCertificate(), other.issuingDer];
+  expect((await post(`${first.url}/ctlog/ct/v1/add-chain`, certificates(...chain))).status).toBe(200);
+  await first.close();
+  const dataDir = place.flags['data-dir'] ?? '';
+  await rotateCommand({ dataDir }, { out: () => {}, err: () => {}, now: () => new Date() });
+  const second = await startLog(place);
+  expect(second.logUrl).toBe('https://log.example.com/ctlog2');
+  const frozenKey = join(dataDir, 'trust', 'frozen', 'ctlog.pub.pem');
+  expect(readFileSync(frozenKey, 'utf8')).toBe(oldKey);
+  expect(readFileSync(second.publicKeyFile, 'utf8')).not.toBe(oldKey);
+  const statuses = ['ctlog', 'ctlog2'].map(
+    async (name) => (await post(`${second.url}/${name}/ct/v1/add-chain`, certificates(...chain))).status,
+  );
+  expect(await Promise.all(statuses)).toEqual([400, 200]);
+  const io = { out: () => {}, err: () => {}, fetch, now: () => new Date(), interactive: false };
+  expect(await fsckCommand(`${second.url}/ctlog`, { dataDir, publicKey: frozenKey }, io)).toBe(0);
+  await second.close();
 });
 
 test('changed roots are taken over, and a bad file leaves the old ones in force', async () => {
