@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const mountedBy = { stdio: ['ignore', 'ignore', 'pipe'] } as const;
-
-const call = (command: string, ...args: readonly string[]): void => void execFileSync(command, args, mountedBy);
+/** Runs a command; throws with what it said on standard error when it fails. */
+function call(command: string, ...args: readonly string[]): void {
+  execFileSync(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+}
 
 /** A small file system in memory. */
 export interface SmallDisk {

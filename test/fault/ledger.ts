@@ -13,7 +13,7 @@ import { GrowingTree, leafHashOf } from './tree.js';
 export interface Verdict {
   /** SCTs whose entry is not at the index they carry, or is another. */
   readonly lost: number;
-  /** Tree heads whose root is not the one of the log's first entries, and files that contradict the tree. */
+  /** Tree heads whose root is not the one of the log's first entries, and proofs and files that contradict the tree. */
   readonly forked: number;
   /** Tree heads that were smaller or older than one seen before. */
   readonly backwards: number;
@@ -91,6 +91,11 @@ export class Ledger {
   sawRoot(size: number, root: Uint8Array): void {
     const roots = this.#heads.get(size) ?? new Map<string, Buffer>();
     this.#heads.set(size, roots.set(Buffer.from(root).toString('hex'), Buffer.from(root)));
+  }
+
+  /** Notes an answer that contradicts another, in words. */
+  contradicted(detail: string): void {
+    this.#fork(detail);
   }
 
   /** Holds the stored log, which nobody may be writing to, against everything noted so far. */

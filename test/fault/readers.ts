@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SignedTreeHead } from '../../src/ctlog/checkpoint.js';
 import { sameHash } from '../../src/ctlog/merkle.js';
+import { messageOf } from '../../src/errors.js';
 import type { Received } from '../support/load.js';
 import { type Ledger, placeOf } from './ledger.js';
 import type { Instance } from './server.js';
@@ -10,13 +11,16 @@ import { rootOfPath, rootsOfProof } from './tree.js';
 export interface Readers {
   /** Proofs that were handed out, each checked. */
   readonly proofs: { inclusion: number; consistency: number };
-  /** Waits for the last answers; throws when a proof did not lead to the root of the tree head it was for. */
+  /** Waits for the last answers. */
   stop(): Promise<void>;
 }
 
 const pauseMs = 15;
 
-/** Starts reading beside a load whose newest certificates are in `received`; answers that a kill cuts off do not count. */
+/**
+ * Starts reading beside a load whose newest certificates are in `received`. A false or refused proof goes to the ledger;
+ * answers that a kill cuts off do not count.
+ */
 export function startReaders(instance: Instance, ledger: Ledger, received: readonly Received[]): Readers {
   const proofs = { inclusion: 0, consistency: 0 };
   const logKey = instance.logKey();
@@ -41,7 +45,7 @@ export function startReaders(instance: Instance, ledger: Ledger, received: reado
     const roots = rootsOfProof(first.size, second.size, first.root, answer.consistency.map(fromBase64));
     ledger.sawRoot(first.size, roots.first);
     ledger.sawRoot(second.size, roots.second);
-    if (!sameHash(roots.second, second.root)) throw new Error(`a false consistency proof for ${query}`);
+    if (!sameHash(roots.second, second.root)) ledger.contradicted(`a false consistency proof for ${query}`);
     proofs.consistency += 1;
   };
 
@@ -54,18 +58,17 @@ export function startReaders(instance: Instance, ledger: Ledger, received: reado
     if (answer === undefined) return;
     const root = rootOfPath(answer.leaf_index, head.size, hash, answer.audit_path.map(fromBase64));
     if (answer.leaf_index !== index || !sameHash(root, head.root)) {
-      throw new Error(`a false inclusion proof for entry ${index} at size ${head.size}`);
+      ledger.contradicted(`a false inclusion proof for entry ${index} at size ${head.size}`);
     }
     proofs.inclusion += 1;
   };
 
   const running = (async () => {
     while (!stopped) {
-      await readOnce();
+      await readOnce().catch((error: unknown) => ledger.contradicted(messageOf(error)));
       await sleep(pauseMs);
     }
   })();
-  running.catch(() => {}); // `stop` throws it
   return {
     proofs,
     async stop() {
@@ -88,12 +91,16 @@ async function attempt<T>(call: () => Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** The JSON of an answer; throws when the server refuses, since only what it published is asked for. */
+/** The JSON of an answer; throws when the server goes on refusing, since only what it published is asked for. */
 function get<T>(url: string): Promise<T | undefined> {
   return attempt(async () => {
-    const response = await fetch(url);
-    const text = await response.text();
-    if (response.status !== 200) throw new Error(`${url} was answered with ${response.status}: ${text}`);
-    return JSON.parse(text) as T;
+    // The checkpoint is a file: it can be read a moment before the writer itself hears that it was replaced.
+    for (let tries = 1; ; tries += 1) {
+      const response = await fetch(url);
+      const text = await response.text();
+      if (response.status === 200) return JSON.parse(text) as T;
+      if (tries === 5) throw new Error(`${url} was answered with ${response.status}: ${text}`);
+      await sleep(pauseMs);
+    }
   });
 }
