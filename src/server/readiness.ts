@@ -6,6 +6,7 @@ import type { IdentitySource } from './identity-source.js';
 export interface ReadinessDeps {
   readonly identity: IdentitySource;
   readonly ca: () => CertificateAuthority;
+  readonly signerTrouble: () => string | undefined;
   readonly ctLog: CtLogs | undefined;
   readonly lifetimeMs: number;
   readonly clock: () => number;
@@ -18,6 +19,7 @@ export function readinessChecks(deps: ReadinessDeps): Check[] {
     check('server', deps.stopping() ? 'the server is shutting down' : undefined),
     check('identity-configuration', deps.identity.missing()),
     check('certificate-authority', caTrouble(deps)),
+    check('signer', deps.signerTrouble()),
     check('ct-log', logTrouble(deps.ctLog)),
   ];
 }

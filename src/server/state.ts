@@ -16,6 +16,7 @@ import { type IdentitySource, openIdentitySource } from './identity-source.js';
 import { publicUrlOf } from './instance.js';
 import { openCa } from './open-ca.js';
 import { openLog } from './open-log.js';
+import { watchSigner } from './signer-watch.js';
 import type { PublishedLog } from './trust.js';
 
 /** What a running server holds open. */
@@ -23,6 +24,7 @@ export interface State {
   readonly publicUrl: string;
   readonly identity: IdentitySource;
   readonly ca: () => CertificateAuthority;
+  readonly signerTrouble: () => string | undefined;
   /** For log lines: which CA it is. */
   readonly caName: string;
   readonly ctLog: CtLogs | undefined;
@@ -59,17 +61,20 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
     metrics,
   });
   closing.add(() => identity.close());
-  if (config.tokenReuse === 'deny' && !usesEmbeddedLog(config.ctLog)) {
+  const alone = usesEmbeddedLog(config.ctLog) && config.logStorage.objects === undefined;
+  if (config.tokenReuse === 'deny' && !alone) {
     throw new AppError(
       'STARTUP',
-      '--token-reuse deny needs the embedded log: without it several servers may run side by side, and there is no ' +
+      '--token-reuse deny needs the embedded log in a directory, which one server holds: otherwise several servers may run side by side, and there is no ' +
         'store yet that they share, so each would accept a token once',
     );
   }
   const data = await openDataDirectory(config.dataDir, { clock });
 
   const publicUrl = await publicUrlOf(config.dataDir, config.publicUrl, listenUrl);
-  const ca = await openCa(config.ca, data, clock);
+  const opened = await openCa(config.ca, data, clock);
+  const watched = watchSigner(opened.signer, clock);
+  const ca = { ...opened, signer: watched.signer };
   if (offlineRootPresent(config.dataDir)) {
     logger.warn(
       { directory: join(config.dataDir, 'offline') },
@@ -86,6 +91,7 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
     publicUrl,
     identity,
     ca: () => ca,
+    signerTrouble: watched.trouble,
     caName: config.ca.kind,
     ctLog: log?.ctLog,
     ctlogRoutes: log?.routes ?? new Map(),

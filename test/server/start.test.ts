@@ -134,6 +134,11 @@ describe('a mistake at the start ends with one sentence that names it', () => {
       /--http-tls-certificate a cannot be read/,
     ],
     [
+      'single use with a log that a standby may take over',
+      { 'token-reuse': 'deny', 'ctlog-storage': 's3://bucket', 'ctlog-postgres': 'postgres://127.0.0.1:1/x' },
+      /--token-reuse deny needs the embedded log in a directory/,
+    ],
+    [
       'single use without the embedded log',
       { 'token-reuse': 'deny', 'ct-log-url': '' },
       /--token-reuse deny needs the embedded log/,
