@@ -5,8 +5,13 @@ import type { Socket } from 'node:net';
 /** What every HTTP/2 connection begins with, TLS or not (RFC 9113 Section 3.4). No HTTP/1 request can. */
 const preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 
-/** ALPN protocols of a TLS port that both share, by preference. */
-export const sharedAlpn = ['h2', 'http/1.1'];
+/**
+ * The ALPN choice of a TLS port that both share (RFC 7301): HTTP/1.1 for whoever speaks it, since what speaks HTTP/2 here
+ * is gRPC only, and a gRPC client offers nothing but h2.
+ */
+export function sharedAlpn({ protocols }: { readonly protocols: readonly string[] }): string | undefined {
+  return ['http/1.1', 'h2'].find((protocol) => protocols.includes(protocol));
+}
 
 /** A port on which HTTP/1 and gRPC are both served. */
 export interface SharedPort {
@@ -17,7 +22,7 @@ export interface SharedPort {
 /**
  * Lets gRPC share the port of an HTTP server that may already listen: a connection that begins with the HTTP/2 preface
  * goes to `acceptHttp2`, any other to the server itself, each with every byte it sent. A connection that says nothing
- * for `timeoutMs` is dropped. With TLS, create the server with `ALPNProtocols: sharedAlpn`.
+ * for `timeoutMs` is dropped. With TLS, create the server with `ALPNCallback: sharedAlpn`.
  */
 export function shareWithGrpc(
   server: HttpServer | HttpsServer,

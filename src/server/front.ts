@@ -8,6 +8,7 @@ import {
 } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
+import type { TlsOptions } from 'node:tls';
 import type { ServeConfig } from '../config/serve.js';
 import { AppError } from '../errors.js';
 import { errorBody } from '../http/errors.js';
@@ -40,7 +41,7 @@ export function createFront(config: ServeConfig): Front {
   const server =
     tls === undefined
       ? createServer(options, dispatch)
-      : createTlsServer({ ...options, ...loadTls(tls, 'http'), ALPNProtocols: alpn(config) }, dispatch);
+      : createTlsServer({ ...options, ...loadTls(tls, 'http'), ...alpn(config) }, dispatch);
   server.on('clientError', answerUnreadable);
   return {
     server,
@@ -56,8 +57,8 @@ export function sharesPort(config: ServeConfig): boolean {
   return config.grpc.port === config.http.port && config.http.port !== 0;
 }
 
-function alpn(config: ServeConfig): string[] {
-  return sharesPort(config) ? sharedAlpn : ['http/1.1'];
+function alpn(config: ServeConfig): Pick<TlsOptions, 'ALPNProtocols' | 'ALPNCallback'> {
+  return sharesPort(config) ? { ALPNCallback: sharedAlpn } : { ALPNProtocols: ['http/1.1'] };
 }
 
 function starting(request: IncomingMessage, response: ServerResponse): void {

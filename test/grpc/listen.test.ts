@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { createServer as createHttpsServer, get as httpsGet } from 'node:https';
 import { type AddressInfo, connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { credentials } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import type { GrpcDeps } from '../../src/grpc/server.js';
@@ -138,6 +139,19 @@ describe('a port shared with HTTP', () => {
     expect(outcome.code).toBe(0);
   });
 
+  test.each([
+    ['a browser or curl, which speak both', ['h2', 'http/1.1'], 'http/1.1'],
+    ['a gRPC client', ['h2'], 'h2'],
+    ['an old gRPC client', ['grpc-exp', 'h2'], 'h2'],
+  ])('over TLS gives %s the protocol that serves it', async (_client, offered, chosen) => {
+    const tls = await tlsFiles();
+    const { port } = await share({ tls });
+    const socket = connectTls({ host, port, ALPNProtocols: offered, rejectUnauthorized: false });
+    await once(socket, 'secureConnect');
+    expect(socket.alpnProtocol).toBe(chosen);
+    socket.destroy();
+  });
+
   test('keeps several HTTP requests of one connection in order', async () => {
     const { port } = await share();
     const socket = await open(port);
@@ -258,7 +272,7 @@ async function share({ tls, timeoutMs = 10_000, headersTimeoutMs = 10_000, issue
   const made = create(issue && { issue });
   const options = { headersTimeout: headersTimeoutMs, requestTimeout: 0, connectionsCheckingInterval: 10 };
   const http: Server = tls
-    ? createHttpsServer({ ...options, cert: tls.cert, key: tls.key, ALPNProtocols: sharedAlpn })
+    ? createHttpsServer({ ...options, cert: tls.cert, key: tls.key, ALPNCallback: sharedAlpn })
     : createServer(options);
   http.on('request', async (incoming, response) => {
     response.end(`${incoming.method} ${incoming.url} ${Buffer.concat(await incoming.toArray())}`);
