@@ -85,8 +85,8 @@ async function attempt<T>(call: () => Promise<T>): Promise<T | undefined> {
   try {
     return await call();
   } catch (error) {
-    // fetch throws TypeError for whatever the network does.
-    if (error instanceof TypeError) return undefined;
+    // fetch throws TypeError for whatever the network does; by name, because jest runs in a realm of its own.
+    if (typeof error === 'object' && error !== null && 'name' in error && error.name === 'TypeError') return undefined;
     throw error;
   }
 }

@@ -14,7 +14,8 @@ import { startIssuer, type TestIssuer } from '../support/issuer.js';
 /** Who asks for the certificates. */
 export const email = 'jane@example.com';
 
-const builtMain = resolve(import.meta.dirname, '../../dist/main.js');
+/** What `npm run build` makes. */
+export const builtMain = resolve(import.meta.dirname, '../../dist/main.js');
 
 /** One instance of a built Mayfly on fixed ports, to be started, killed and started again. */
 export interface Instance {
