@@ -19,6 +19,8 @@ function backupScript(): string {
   return script;
 }
 
+const timeoutMs = 120_000;
+
 let instance: Instance;
 beforeEach(async () => {
   instance = await createInstance();
@@ -36,29 +38,33 @@ async function backUp(copy: string): Promise<string> {
   return (await runFile('sh', ['-c', backupScript()], { env })).stdout;
 }
 
-test("the manual's commands copy a log under load again and again, and a server goes on from the copy", async () => {
-  const copy = join(dirname(instance.dataDir), 'copy');
-  const server = await instance.start();
-  const load = startLoad(instance.url, await instance.token(), email, 16);
-  const sizes: number[] = [];
-  for (let i = 0; i < 3; i += 1) {
-    await sleep(300);
-    expect(await backUp(copy)).toContain('sound');
-    const findings: unknown[] = [];
-    const { origin } = instance;
-    const report = (finding: unknown) => void findings.push(finding);
-    const summary = await fsckLog(readDirectory(copy), { logKey: instance.logKey(), origin, report });
-    expect(findings).toEqual([]);
-    sizes.push(summary?.size ?? 0);
-  }
-  await load.stop();
-  await server.stop('SIGTERM');
-  expect(Math.min(...sizes)).toBeGreaterThan(0);
-  expect([...sizes].sort((a, b) => a - b)).toEqual(sizes);
+test(
+  "the manual's commands copy a log under load again and again, and a server goes on from the copy",
+  async () => {
+    const copy = join(dirname(instance.dataDir), 'copy');
+    const server = await instance.start();
+    const load = startLoad(instance.url, await instance.token(), email, 16);
+    const sizes: number[] = [];
+    for (let i = 0; i < 3; i += 1) {
+      await sleep(300);
+      expect(await backUp(copy)).toContain('sound');
+      const findings: unknown[] = [];
+      const { origin } = instance;
+      const report = (finding: unknown) => void findings.push(finding);
+      const summary = await fsckLog(readDirectory(copy), { logKey: instance.logKey(), origin, report });
+      expect(findings).toEqual([]);
+      sizes.push(summary?.size ?? 0);
+    }
+    await load.stop();
+    await server.stop('SIGTERM');
+    expect(Math.min(...sizes)).toBeGreaterThan(0);
+    expect([...sizes].sort((a, b) => a - b)).toEqual(sizes);
 
-  await rm(instance.logDir, { recursive: true });
-  renameSync(copy, instance.logDir);
-  const restored = await instance.start();
-  expect((await instance.head()).size).toBe(sizes.at(-1));
-  await restored.stop('SIGTERM');
-});
+    await rm(instance.logDir, { recursive: true });
+    renameSync(copy, instance.logDir);
+    const restored = await instance.start();
+    expect((await instance.head()).size).toBe(sizes.at(-1));
+    await restored.stop('SIGTERM');
+  },
+  timeoutMs,
+);

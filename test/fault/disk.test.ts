@@ -1,9 +1,12 @@
 import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { jest } from '@jest/globals';
 import { canMount, limitFileSize, mountSmallDisk, type SmallDisk } from './disk.js';
 import { Ledger } from './ledger.js';
 import { createInstance, type Instance, type InstanceProcess, isReady, requestCertificate } from './server.js';
+
+jest.setTimeout(120_000);
 
 /** A server that runs, and something that takes its disk away. */
 interface Lab {

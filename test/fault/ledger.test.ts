@@ -1,6 +1,9 @@
 import { cpSync, rmSync } from 'node:fs';
+import { jest } from '@jest/globals';
 import { Ledger } from './ledger.js';
 import { createInstance, type Instance, requestCertificate } from './server.js';
+
+jest.setTimeout(120_000);
 
 let instance: Instance;
 /** A ledger with a certificate and the tree head after it, and the log that gave them. */
