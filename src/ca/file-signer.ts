@@ -1,45 +1,9 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
 import { AppError, messageOf } from '../errors.js';
-import { encodeElement, encodeOid, encodeSequence, tag } from '../x509/der.js';
 import { pemLabel } from '../x509/pem.js';
 import { isCode } from './private-file.js';
+import { keyKinds, kindOf, signatureAlgorithmOf } from './signature-algorithm.js';
 import type { Signer } from './signer.js';
-
-interface SigningAlgorithm {
-  /** Ed25519 hashes by itself. */
-  readonly hash: string | null;
-  /** DER AlgorithmIdentifier. */
-  readonly identifier: Uint8Array;
-}
-
-const rsaWithSha256: SigningAlgorithm = {
-  hash: 'sha256',
-  identifier: encodeSequence(encodeOid('1.2.840.113549.1.1.11'), encodeElement(tag.null)),
-};
-
-/** What each kind of CA key signs with (RFC 5758, RFC 8410), by `kindOf`. */
-const algorithms: Readonly<Record<string, SigningAlgorithm>> = {
-  'EC P-256': { hash: 'sha256', identifier: encodeSequence(encodeOid('1.2.840.10045.4.3.2')) },
-  'EC P-384': { hash: 'sha384', identifier: encodeSequence(encodeOid('1.2.840.10045.4.3.3')) },
-  'EC P-521': { hash: 'sha512', identifier: encodeSequence(encodeOid('1.2.840.10045.4.3.4')) },
-  'RSA 2048': rsaWithSha256,
-  'RSA 3072': rsaWithSha256,
-  'RSA 4096': rsaWithSha256,
-  Ed25519: { hash: null, identifier: encodeSequence(encodeOid('1.3.101.112')) },
-};
-
-const curveTitles: Readonly<Record<string, string>> = {
-  prime256v1: 'P-256',
-  secp384r1: 'P-384',
-  secp521r1: 'P-521',
-};
-
-function kindOf(key: KeyObject): string {
-  const { namedCurve = '', modulusLength } = key.asymmetricKeyDetails ?? {};
-  if (key.asymmetricKeyType === 'ec') return `EC ${curveTitles[namedCurve] ?? namedCurve}`;
-  if (key.asymmetricKeyType === 'rsa') return `RSA ${modulusLength}`;
-  return key.asymmetricKeyType === 'ed25519' ? 'Ed25519' : String(key.asymmetricKeyType);
-}
 
 /**
  * Opens a CA key from PEM: PKCS#8, plain or encrypted, SEC1 or PKCS#1, of the kinds EC P-256, P-384, P-521, RSA 2048,
@@ -52,10 +16,9 @@ export function openFileSigner(pem: string | Uint8Array, passphrase?: string): S
 
 /** A signer around a private key in memory; throws AppError STARTUP for a kind of key that no CA here may have. */
 export function createKeySigner(privateKey: KeyObject): Signer {
-  const algorithm = algorithms[kindOf(privateKey)];
+  const algorithm = signatureAlgorithmOf(privateKey);
   if (algorithm === undefined) {
-    const expected = Object.keys(algorithms).join(', ');
-    throw new AppError('STARTUP', `the CA key is of the kind ${kindOf(privateKey)}; expected ${expected}`);
+    throw new AppError('STARTUP', `the CA key is of the kind ${kindOf(privateKey)}; expected ${keyKinds.join(', ')}`);
   }
   return {
     publicKey: createPublicKey(privateKey),

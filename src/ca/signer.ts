@@ -12,5 +12,7 @@ export interface Signer {
   /** DER AlgorithmIdentifier of the signatures it makes (e.g. ecdsa-with-SHA256). */
   readonly signatureAlgorithm: Uint8Array;
   sign(data: Uint8Array): Promise<Uint8Array>;
+  /** Why the key cannot sign now; undefined while it can. Absent where only a call can find out. */
+  trouble?(): string | undefined;
   close(): Promise<void>;
 }

@@ -11,8 +11,21 @@ export interface WatchedSigner {
 /** For how long a failed signature makes the server count as not ready, in milliseconds. */
 const unreadyMs = 15_000;
 
-/** Remembers the outcome of the signer's last call; `clock` gives milliseconds since the epoch. */
+/**
+ * Asks a signer that knows its own state, and otherwise remembers the outcome of its last call; `clock` gives milliseconds
+ * since the epoch.
+ */
 export function watchSigner(signer: Signer, clock: () => number): WatchedSigner {
+  const { trouble } = signer;
+  if (trouble !== undefined) {
+    return {
+      signer,
+      trouble() {
+        const reason = trouble();
+        return reason === undefined ? undefined : cannotSign(reason);
+      },
+    };
+  }
   let failure: { readonly reason: string; readonly at: number } | undefined;
   return {
     signer: {
@@ -23,11 +36,15 @@ export function watchSigner(signer: Signer, clock: () => number): WatchedSigner 
           failure = undefined;
           return signature;
         } catch (error) {
-          failure = { reason: `the key of the certificate authority cannot sign: ${messageOf(error)}`, at: clock() };
+          failure = { reason: cannotSign(messageOf(error)), at: clock() };
           throw error;
         }
       },
     },
     trouble: () => (failure !== undefined && clock() - failure.at < unreadyMs ? failure.reason : undefined),
   };
+}
+
+function cannotSign(reason: string): string {
+  return `the key of the certificate authority cannot sign: ${reason}`;
 }
