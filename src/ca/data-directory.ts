@@ -1,20 +1,24 @@
 import { createPrivateKey, type KeyObject, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { AppError, messageOf } from '../errors.js';
 import type { CertificateAuthority } from './authority.js';
-import { loadChain } from './chain.js';
 import { type Format, type KeySet, readFormat, type Upgrade, upgrades, writeFormat } from './data-format.js';
-import { openFileSigner } from './file-signer.js';
 import { createCaKeys, createLogKey, finishCaKeys, sweepStaged } from './first-start.js';
+import { type Authorities, activeOf, type CaRecord } from './life-cycle.js';
+import { authoritiesFile, readAuthorities } from './life-cycle-file.js';
+import { firstKeys, recordFirstCa } from './life-cycle-first.js';
+import { openKeyedCa } from './life-cycle-keys.js';
 import { checkPrivateDirectory, isCode, readPrivateFile } from './private-file.js';
 
 /**
  * A directory with the keys of one instance:
  *
  *     format               version of this layout and which keys belong here
- *     keys/ca/             key.pem (PKCS#8) and chain.pem of the issuing CA
+ *     authorities.json     every CA this instance ever had: certificates, states, times (see life-cycle.ts)
+ *     keys/ca/             key.pem (PKCS#8) and chain.pem of the first issuing CA
+ *     keys/ca-NAME/        the same of each later one
  *     keys/ctlog/          key.pem of the embedded log
  *     offline/             root key, encrypted, and its passphrase: written once, never read again
  *     ctlog/, trust/       the log and the files for clients; made by their own rooms
@@ -27,8 +31,8 @@ export interface DataDirectory {
   /** Private key of the embedded log, P-256. */
   readonly logKey: KeyObject;
   /**
-   * The issuing CA in keys/ca; the first call ever makes it, with its root under offline/. Throws AppError STARTUP that
-   * names the file in question.
+   * The active issuing CA, which has signed once as a test; the first call ever makes it, with its root under offline/.
+   * Throws AppError STARTUP that names the file in question.
    */
   openCa(): Promise<CertificateAuthority>;
 }
@@ -120,51 +124,63 @@ function parseKey(pem: string, path: string): KeyObject {
 }
 
 async function openCa(context: Context, steps: readonly Upgrade[]): Promise<CertificateAuthority> {
-  const directory = join(context.path, 'keys/ca');
-  const keyPath = join(directory, 'key.pem');
-  const chainPath = join(directory, 'chain.pem');
-  const format = await readFormat(context.path, steps);
-  if (!existsSync(directory)) {
-    refuseLoss(format, 'ca', keyPath);
-    const offline = join(context.path, 'offline');
-    if (!(await isEmpty(offline))) {
-      throw new AppError('STARTUP', `${offline} holds a root, but the issuing CA's key, ${keyPath}, is missing`);
-    }
-    const { organization, clock, random } = context;
-    await createCaKeys(context.path, { organization, now: clock(), random });
-  }
-  const key = await readPrivateFile(keyPath);
-  const signer = about(keyPath, () => openFileSigner(key));
-  const chain = await readChain(chainPath, keyPath);
-  const ca = about(chainPath, () => loadChain(chain, signer, context.clock()));
-  if (!format?.holds.includes('ca')) await finishCaKeys(context.path, chain);
+  const { path, clock } = context;
+  const active = activeOf(await ensureCa(context, steps));
+  if (active?.keyDirectory === undefined) throw elsewhere(context, active);
+  const keyPath = join(path, active.keyDirectory, 'key.pem');
+  if (!existsSync(join(path, active.keyDirectory))) throw lost(keyPath);
+  return openKeyedCa(path, active.keyDirectory, clock());
+}
+
+/** The record of CAs, of which one is active; the first start makes that one. */
+async function ensureCa(context: Context, steps: readonly Upgrade[]): Promise<Authorities> {
+  const { path } = context;
+  const format = await readFormat(path, steps);
+  const recorded = await readAuthorities(path);
+  if (recorded === undefined && format?.holds.includes('ca')) throw lost(join(path, authoritiesFile));
+  const authorities = recorded?.cas.some(hasPlace) ? recorded : await makeFirstCa(context);
+  const first = authorities.cas.find(({ keyDirectory }) => keyDirectory === firstKeys);
+  if (first !== undefined && !format?.holds.includes('ca')) await finishCaKeys(path, first.chain);
   await remember(context, format, 'ca');
-  return ca;
+  return authorities;
 }
 
-async function readChain(path: string, keyPath: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    const why = isCode(cause, 'ENOENT') ? `it is missing beside ${keyPath}` : messageOf(cause);
-    throw new AppError('STARTUP', `cannot read the CA's certificate chain ${path}: ${why}`, { cause });
-  }
+/** Whether it settles which CA serves here: one of another place, or of this directory. */
+function hasPlace({ state, keyDirectory }: CaRecord): boolean {
+  return state === 'active' || keyDirectory !== undefined;
 }
 
-/** Puts the file's name before what is wrong with it. */
-function about<T>(path: string, work: () => T): T {
-  try {
-    return work();
-  } catch (cause) {
-    if (!(cause instanceof AppError)) throw cause;
-    throw new AppError(cause.code, `${path}: ${cause.detail}`, { cause });
+async function makeFirstCa(context: Context): Promise<Authorities> {
+  await ensureFirstKeys(context);
+  return recordFirstCa(context.path);
+}
+
+async function ensureFirstKeys({ path, organization, clock, random }: Context): Promise<void> {
+  if (existsSync(join(path, firstKeys))) return;
+  const offline = join(path, 'offline');
+  if (!(await isEmpty(offline))) {
+    const keyPath = join(path, firstKeys, 'key.pem');
+    throw new AppError('STARTUP', `${offline} holds a root, but the issuing CA's key, ${keyPath}, is missing`);
   }
+  await createCaKeys(path, { organization, now: clock(), random });
+}
+
+function elsewhere({ path }: Context, active: CaRecord | undefined): AppError {
+  const who = active === undefined ? 'no CA is active' : `the key of the active CA, ${active.name}, is not in it`;
+  return new AppError(
+    'STARTUP',
+    `the data directory ${path} cannot be served: ${who}. Start with the --ca flags that name that key, or make a CA of ` +
+      'this directory active with "mayfly ca promote" (see "mayfly ca list")',
+  );
 }
 
 /** A key that was here once and is gone must come back from a backup: a new one would be another CA, or another log. */
 function refuseLoss(format: Format | undefined, set: KeySet, path: string): void {
-  if (!format?.holds.includes(set)) return;
-  throw new AppError('STARTUP', `${path} is missing, though this data directory had it; restore it from backup`);
+  if (format?.holds.includes(set)) throw lost(path);
+}
+
+function lost(path: string): AppError {
+  return new AppError('STARTUP', `${path} is missing, though this data directory had it; restore it from backup`);
 }
 
 async function remember(context: Context, format: Format | undefined, set: KeySet): Promise<void> {

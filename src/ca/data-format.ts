@@ -1,5 +1,8 @@
+import { existsSync } from 'node:fs';
 import { readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { AppError, messageOf } from '../errors.js';
+import { firstKeys, recordFirstCa } from './life-cycle-first.js';
 import { isCode, syncDirectory, writeNewFile } from './private-file.js';
 
 /** The key sets that a data directory can hold, by the name of their directory under keys/. */
@@ -15,7 +18,12 @@ export interface Format {
 export type Upgrade = (directory: string) => Promise<void>;
 
 /** `upgrades[n - 1]` leads from version n to n + 1. */
-export const upgrades: readonly Upgrade[] = [];
+export const upgrades: readonly Upgrade[] = [
+  // Version 1 had one CA, in keys/ca, and no record.
+  async (directory) => {
+    if (existsSync(join(directory, firstKeys, 'chain.pem'))) await recordFirstCa(directory);
+  },
+];
 
 /**
  * Reads the file `format` and upgrades an older directory. Undefined when there is none, as before the first start.
@@ -54,7 +62,7 @@ async function read(path: string): Promise<Format | undefined> {
   if (isFormat(value)) return { format: value.format, holds: value.holds.filter(isKeySet) };
   throw new AppError(
     'STARTUP',
-    `${path} is no format file; expected {"format": 1, "holds": […]}. Restore it from backup`,
+    `${path} is no format file; expected {"format": 2, "holds": […]}. Restore it from backup`,
   );
 }
 

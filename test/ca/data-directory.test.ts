@@ -38,8 +38,8 @@ test('the first start makes root, issuing CA and log key, and later ones find th
   expect(second.ca.chain).toHaveLength(2);
   expect(second.data.logKey.equals(first.data.logKey)).toBe(true);
   expect(first.ca.signer.publicKey.asymmetricKeyDetails?.namedCurve).toBe('prime256v1');
-  expect(JSON.parse(readFileSync(join(dir, 'format'), 'utf8'))).toEqual({ format: 1, holds: ['ctlog', 'ca'] });
-  expect(readdirSync(dir).sort()).toEqual(['format', 'keys', 'offline']);
+  expect(JSON.parse(readFileSync(join(dir, 'format'), 'utf8'))).toEqual({ format: 2, holds: ['ctlog', 'ca'] });
+  expect(readdirSync(dir).sort()).toEqual(['authorities.json', 'authorities.lock', 'format', 'keys', 'offline']);
   expect(readdirSync(join(dir, 'keys')).sort()).toEqual(['ca', 'ctlog']);
 });
 
@@ -104,6 +104,7 @@ test.each<[string, string]>([
   ['keys/ca/key.pem', 'keys/ca/key.pem: it is missing'],
   ['keys/ca/chain.pem', 'keys/ca/chain.pem: it is missing beside'],
   ['keys/ctlog/key.pem', 'keys/ctlog/key.pem: it is missing'],
+  ['authorities.json', 'authorities.json is missing, though this data directory had it'],
 ])('a start never replaces %s that was there once', async (path, message) => {
   await open();
   remove(path);
@@ -120,6 +121,7 @@ test('a start refuses a root without its issuing CA', async () => {
   await open();
   remove('keys/ca');
   remove('format');
+  remove('authorities.json');
   await expect(open()).rejects.toEqual(startup('holds a root, but the issuing CA'));
 });
 
@@ -128,7 +130,13 @@ test.each<[string, string, string]>([
   ['keys/ca/chain.pem', 'garbage', 'keys/ca/chain.pem: found no PEM block "CERTIFICATE"'],
   ['keys/ctlog/key.pem', 'garbage', 'keys/ctlog/key.pem cannot be read'],
   ['format', 'garbage', 'format is no format file'],
-  ['format', '{"format": 2, "holds": ["ca"]}', 'says version 2, and this version of mayfly knows up to 1'],
+  ['format', '{"format": 3, "holds": ["ca"]}', 'says version 3, and this version of mayfly knows up to 2'],
+  ['authorities.json', 'garbage', 'authorities.json is not JSON'],
+  [
+    'authorities.json',
+    '{"version": 1, "cas": [{}]}',
+    'authorities.json is no record of certificate authorities at cas.0.',
+  ],
 ])('a start names %s when it holds %s', async (path, content, message) => {
   await open();
   writeFileSync(join(dir, path), content);
@@ -143,6 +151,7 @@ test('an expired issuing CA is named with its file', async () => {
 test('an older data directory is upgraded step by step, once', async () => {
   await open();
   const steps: number[] = [];
+  writeFileSync(join(dir, 'format'), '{"format": 1, "holds": ["ctlog", "ca"]}');
   const upgrades = [1, 2].map((version) => async () => {
     steps.push(version);
   });
@@ -162,7 +171,7 @@ describe('a first start that was interrupted', () => {
     writeFileSync(join(dir, stagedOffline, 'root.pem'), '');
     writeFileSync(join(dir, 'format.new'), '{');
     await open();
-    expect(readdirSync(dir).sort()).toEqual(['format', 'keys', 'offline']);
+    expect(readdirSync(dir).sort()).toEqual(['authorities.json', 'authorities.lock', 'format', 'keys', 'offline']);
     expect(readdirSync(join(dir, 'keys')).sort()).toEqual(['ca', 'ctlog']);
   });
 
@@ -179,7 +188,7 @@ describe('a first start that was interrupted', () => {
     const { ca } = await open();
     remove('format');
     expect((await open()).ca.chainPem).toEqual(ca.chainPem);
-    expect(readdirSync(dir).sort()).toEqual(['format', 'keys', 'offline']);
+    expect(readdirSync(dir).sort()).toEqual(['authorities.json', 'authorities.lock', 'format', 'keys', 'offline']);
   });
 });
 
