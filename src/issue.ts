@@ -1,22 +1,15 @@
 import type { CertificateAuthority } from './ca/authority.js';
 import type { CtLogs, Sct } from './ct/log.js';
-import { encodeSctList } from './ct/sct.js';
-import { AppError, toAppError } from './errors.js';
+import { AppError } from './errors.js';
 import { toPrincipal } from './identity/issuer-types.js';
 import type { Issuers } from './identity/issuers.js';
 import type { Principal } from './identity/principal.js';
 import { parseToken, type VerifiedToken, verifyToken } from './identity/token.js';
-import { type KeyPolicy, type KeyRequest, type ProvenKey, proveKey } from './proof.js';
+import type { LeafTemplate } from './issuance/steps.js';
+import type { CertificateWork } from './issuance/work.js';
+import type { KeyPolicy, KeyRequest, ProvenKey } from './proof.js';
 import type { TokenStore } from './token-reuse.js';
-import { corresponds } from './x509/precert.js';
-import {
-  encodeCertificate,
-  encodeTbs,
-  type LeafFields,
-  newSerial,
-  poisonExtension,
-  sctListExtension,
-} from './x509/tbs.js';
+import { newSerial } from './x509/tbs.js';
 
 /** What a client asks for, whichever wire it came over. */
 export interface IssueRequest {
@@ -45,6 +38,8 @@ export interface IssueDeps {
   /** The active CA; one snapshot is taken per request. */
   readonly ca: () => CertificateAuthority;
   readonly keyPolicy: KeyPolicy;
+  /** Who checks proofs and signs certificates. */
+  readonly work: CertificateWork;
   /** Undefined only when the operator turned CT off. */
   readonly ctLog: CtLogs | undefined;
   /** Remembers used tokens; undefined lets a token be used until it expires, as Fulcio does. */
@@ -66,37 +61,30 @@ export interface IssueDeps {
  */
 export async function issue(request: IssueRequest, deps: IssueDeps, signal: AbortSignal): Promise<Issued> {
   const ca = deps.ca();
-  const timed = stopwatch(deps);
+  const started = performance.now();
   const { token, principal } = await authenticate(request.token, deps);
-  timed('token');
-  const key = await provePossession(request.key, principal, deps.keyPolicy);
-  timed('proof');
-  const leaf = leafFields(principal, key, ca, deps);
-  const release = await deps.tokens?.reserve(token);
-  let pre: Uint8Array;
-  try {
-    pre = await signed(encodeTbs(leaf, deps.ctLog === undefined ? undefined : poisonExtension), ca);
-  } catch (error) {
-    // Nothing was submitted yet, so the token's one use is given back.
-    await release?.();
-    throw error;
-  }
-  timed('sign');
+  deps.observe('token', (performance.now() - started) / 1000);
+  const leaf = leafTemplate(principal, ca, deps);
+  const logged = deps.ctLog !== undefined;
+  const { challenge, alternativeChallenge: other } = principal;
+  const challenges = [challenge.value, ...(other === undefined ? [] : [other.value])] as const;
+  const order = { request: request.key, challenges, policy: deps.keyPolicy, leaf, logged };
+  const { key, precertificate, tbs, seconds } = await deps.work.precertify(order, ca);
+  deps.observe('proof', seconds.proof);
+  deps.observe('sign', seconds.sign);
+  // Nothing can fail any more that is not the log's or the signer's trouble, so the token's one use is spent now.
+  await deps.tokens?.reserve(token);
   const identity = { ca, serial: leaf.serial, principal, key };
-  if (deps.ctLog === undefined) return { ...identity, certificate: pre, scts: undefined };
-  const tbs = encodeTbs(leaf);
-  const submission = { precertificate: pre, chain: ca.chain, tbs, issuerKeyHash: ca.issuerKeyHash };
+  if (deps.ctLog === undefined) return { ...identity, certificate: precertificate, scts: undefined };
+  const submitted = performance.now();
+  const submission = { precertificate, chain: ca.chain, tbs, issuerKeyHash: ca.issuerKeyHash };
   const scts = await deps.ctLog.submit(submission, signal);
-  timed('log');
-  const finalTbs = encodeTbs(leaf, sctListExtension(encodeSctList(scts)));
-  // Compared before it is signed: a certificate that does not correspond must never exist.
-  corresponds(pre, encodeCertificate(finalTbs, ca.signer.signatureAlgorithm, noSignature));
-  const certificate = await signed(finalTbs, ca);
-  timed('sign');
+  const answered = performance.now();
+  deps.observe('log', (answered - submitted) / 1000);
+  const certificate = await deps.work.certify({ leaf, spki: key.spki, precertificate, scts }, ca);
+  deps.observe('sign', (performance.now() - answered) / 1000);
   return { ...identity, certificate, scts };
 }
-
-const noSignature = new Uint8Array(1);
 
 async function authenticate(jwt: string, deps: IssueDeps): Promise<{ token: VerifiedToken; principal: Principal }> {
   const raw = parseToken(jwt);
@@ -105,19 +93,7 @@ async function authenticate(jwt: string, deps: IssueDeps): Promise<{ token: Veri
   return { token, principal: toPrincipal(token, issuer) };
 }
 
-/** With a challenge-claim both texts count: Fulcio checks its type's own claim, clients sign the one it advertises. */
-async function provePossession(request: KeyRequest, principal: Principal, policy: KeyPolicy): Promise<ProvenKey> {
-  const { challenge, alternativeChallenge } = principal;
-  try {
-    return await proveKey(request, challenge.value, policy);
-  } catch (error) {
-    const wrongText = error instanceof AppError && error.code === 'PROOF_INVALID';
-    if (!wrongText || alternativeChallenge === undefined) throw error;
-    return proveKey(request, alternativeChallenge.value, policy);
-  }
-}
-
-function leafFields(principal: Principal, key: ProvenKey, ca: CertificateAuthority, deps: IssueDeps): LeafFields {
+function leafTemplate(principal: Principal, ca: CertificateAuthority, deps: IssueDeps): LeafTemplate {
   const now = Math.floor(deps.clock() / 1000) * 1000;
   const notAfter = new Date(now + deps.lifetimeMs);
   if (notAfter > ca.notAfter || now < ca.notBefore.getTime()) {
@@ -127,39 +103,6 @@ function leafFields(principal: Principal, key: ProvenKey, ca: CertificateAuthori
         `${ca.notBefore.toISOString()} to ${ca.notAfter.toISOString()}; the operator has to renew the CA`,
     );
   }
-  return {
-    serial: newSerial(deps.random),
-    signatureAlgorithm: ca.signer.signatureAlgorithm,
-    issuerName: ca.subjectName,
-    authorityKeyId: ca.subjectKeyId,
-    notBefore: new Date(now),
-    notAfter,
-    spki: key.spki,
-    san: principal.san,
-    extensions: principal.extensions,
-  };
-}
-
-async function signed(tbs: Uint8Array, ca: CertificateAuthority): Promise<Uint8Array> {
-  let signature: Uint8Array;
-  try {
-    signature = await ca.signer.sign(tbs);
-  } catch (error) {
-    const known = toAppError(error);
-    if (known.code !== 'INTERNAL') throw known;
-    throw new AppError('SIGNER_UNAVAILABLE', 'the key of the certificate authority cannot sign now', {
-      cause: error,
-      retryAfterSeconds: 5,
-    });
-  }
-  return encodeCertificate(tbs, ca.signer.signatureAlgorithm, signature);
-}
-
-function stopwatch(deps: IssueDeps): (stage: Stage) => void {
-  let last = performance.now();
-  return (stage) => {
-    const now = performance.now();
-    deps.observe(stage, (now - last) / 1000);
-    last = now;
-  };
+  const { san, extensions } = principal;
+  return { serial: newSerial(deps.random), notBefore: new Date(now), notAfter, san, extensions };
 }

@@ -9,10 +9,10 @@ export type TokenUse = Pick<VerifiedToken, 'issuer' | 'id' | 'signingInput' | 'e
 /** A store of used tokens that survives restarts (`--token-reuse=deny`). */
 export interface TokenStore {
   /**
-   * Takes the token's one use, durably, and resolves with what gives it back (only to be called while nothing was
-   * submitted to a log). Throws AppError TOKEN_REUSED, or TOKEN_STORE_FULL when no more uses can be remembered.
+   * Takes the token's one use, durably and for good. Throws AppError TOKEN_REUSED, or TOKEN_STORE_FULL when no more uses
+   * can be remembered.
    */
-  reserve(use: TokenUse): Promise<() => Promise<void>>;
+  reserve(use: TokenUse): Promise<void>;
   /** Forgets tokens that have expired; returns how many. */
   sweep(): Promise<number>;
   close(): Promise<void>;
@@ -75,11 +75,6 @@ export function openTokenStore(options: TokenStoreOptions): TokenStore {
       }
       count++;
       await root.flushed;
-      return async () => {
-        count--;
-        await tables.byExpiry.remove([expiry, key.toString('hex')]);
-        await tables.uses.remove(key);
-      };
     },
     sweep,
     async close() {

@@ -46,14 +46,6 @@ test('uses are remembered across a restart', async () => {
   await after.close();
 });
 
-test('a use that was given back can be taken again', async () => {
-  const tokens = store();
-  const release = await tokens.reserve(use('1'));
-  await release();
-  await tokens.reserve(use('1'));
-  await tokens.close();
-});
-
 test('a full store refuses, and forgets only what has expired', async () => {
   let now = 1_000_000;
   const tokens = store({ capacity: 2, clock: () => now });

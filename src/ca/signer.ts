@@ -11,6 +11,8 @@ export interface Signer {
   readonly publicKey: KeyObject;
   /** DER AlgorithmIdentifier of the signatures it makes (e.g. ecdsa-with-SHA256). */
   readonly signatureAlgorithm: Uint8Array;
+  /** The private key itself where it is in this process's memory, so that other threads can sign with it too. */
+  readonly privateKey?: KeyObject;
   sign(data: Uint8Array): Promise<Uint8Array>;
   /** Why the key cannot sign now; undefined while it can. Absent where only a call can find out. */
   trouble?(): string | undefined;

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { openBuiltThread } from '../issuance/threads.js';
 import { startServer } from '../server/start.js';
 import { declareServeFlags, flagsGiven, repeatedFlagsGiven } from './flag-options.js';
 
@@ -12,7 +13,11 @@ export function registerServe(program: Command, done: (code: number) => void): v
   command.action(async () => {
     const { config, ...flags } = flagsGiven(command);
     const given = { ...flags, ...repeatedFlagsGiven(command) };
-    const server = await startServer(given, { environment: process.env, configFile: config });
+    const server = await startServer(given, {
+      environment: process.env,
+      configFile: config,
+      openThread: openBuiltThread,
+    });
     process.on('SIGHUP', () => server.reload('SIGHUP'));
     await stopSignal();
     await server.close();

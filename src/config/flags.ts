@@ -88,6 +88,11 @@ export const serveFlags = {
   'request-timeout': flag('duration', 'longest time a certificate request may take', '20s'),
   'ct-log-timeout': flag('duration', 'longest time an external log may take', '8s'),
   'allow-private-issuers': flag('boolean', 'let wildcard issuers live on private or loopback addresses', 'false'),
+  workers: flag(
+    'string',
+    'threads that check proofs and sign: auto (one for each core but the first), or 0 to 64',
+    'auto',
+  ),
   'token-reuse': flag('string', 'allow: as Fulcio; deny: a token gets one certificate', 'allow'),
   'log-level': flag('string', 'debug | info | warn | error', 'info'),
 } as const satisfies Record<string, FlagRow>;

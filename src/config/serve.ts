@@ -43,6 +43,8 @@ export interface ServeConfig {
   readonly readHeaderTimeoutMs: number;
   readonly idleConnectionTimeoutMs: number;
   readonly allowPrivateIssuers: boolean;
+  /** Threads beside the main one; `auto` leaves the number to the machine. */
+  readonly workers: number | 'auto';
   readonly tokenReuse: 'allow' | 'deny';
   readonly logType: 'dev' | 'prod';
   readonly logLevel: string;
@@ -81,6 +83,7 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     readHeaderTimeoutMs: read.duration('read-header-timeout'),
     idleConnectionTimeoutMs: read.duration('idle-connection-timeout'),
     allowPrivateIssuers: read.boolean('allow-private-issuers'),
+    workers: workers(read),
     tokenReuse: read.oneOf('token-reuse', ['allow', 'deny']),
     logType: read.oneOf('log_type', ['dev', 'prod']),
     logLevel: read.oneOf('log-level', ['trace', 'debug', 'info', 'warn', 'error']),
@@ -227,6 +230,16 @@ function flaggedLogs(read: Reader, urls: readonly string[]): ExternalLogChoice[]
     ...given('origin', origin),
     ...given('tlsCa', tlsCaPath === undefined ? undefined : { setting: '--ct-log.tls-ca-cert', path: tlsCaPath }),
   }));
+}
+
+const maxWorkers = 64;
+
+function workers(read: Reader): number | 'auto' {
+  const value = read.text('workers');
+  if (value === 'auto') return value;
+  if (!/^\d{1,2}$/.test(value) || Number(value) > maxWorkers)
+    throw read.wrong('workers', `auto, or 0 to ${maxWorkers}`);
+  return Number(value);
 }
 
 function logStorage(read: Reader): LogStorageSettings {

@@ -4,6 +4,7 @@ import type { CertificateAuthority } from '../ca/authority.js';
 import type { ServeConfig } from '../config/serve.js';
 import type { CtLogs } from '../ct/log.js';
 import { toAppError } from '../errors.js';
+import type { CertificateWork } from '../issuance/work.js';
 import { type IssueDeps, type Issued, type IssueRequest, issue } from '../issue.js';
 import type { Metrics } from '../metrics.js';
 import { clientSigningAlgorithms, defaultKeyPolicy } from '../proof.js';
@@ -16,6 +17,7 @@ export interface IssuingDeps {
   readonly ca: () => CertificateAuthority;
   readonly ctLog: CtLogs | undefined;
   readonly tokens: TokenStore | undefined;
+  readonly work: CertificateWork;
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly clock: () => number;
@@ -33,6 +35,7 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
         ? defaultKeyPolicy
         : clientSigningAlgorithms(config.clientSigningAlgorithms),
     ctLog: deps.ctLog,
+    work: deps.work,
     tokens: deps.tokens,
     lifetimeMs: config.certificateLifetimeMs,
     clock: deps.clock,

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { Logger } from 'pino';
 import { collectFlags, type FlagsGiven } from '../config/flag-sources.js';
 import { type ServeConfig, serveConfig } from '../config/serve.js';
@@ -5,6 +6,8 @@ import { createGrpcServer } from '../grpc/server.js';
 import { createApp } from '../http/app.js';
 import { shareWithGrpc } from '../http/shared-port.js';
 import { loadTls } from '../http/tls.js';
+import { type OpenThread, openThreadedWork } from '../issuance/threads.js';
+import { type CertificateWork, localWork } from '../issuance/work.js';
 import { listen, urlHost } from '../listen.js';
 import { createLogger } from '../log.js';
 import { createMetrics } from '../metrics.js';
@@ -43,6 +46,8 @@ export interface StartDeps {
   /** Milliseconds since the epoch. */
   readonly clock?: () => number;
   readonly logger?: Logger;
+  /** Starts a thread that proves keys and signs; without it, the main thread does everything. */
+  readonly openThread?: OpenThread;
 }
 
 /** How long a shutdown waits for calls in flight before it cuts them off. */
@@ -79,9 +84,11 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
 
   const state = await openState(config, url, { environment: deps.environment, logger, metrics, clock, closing });
   const inFlight = createInFlight();
+  const work = openWork(config, logger, deps.openThread);
+  closing.add(() => work.close());
   const lifetimeMs = config.certificateLifetimeMs;
   const service = {
-    issue: createIssuing(config, { ...state, logger, metrics, clock, inFlight }),
+    issue: createIssuing(config, { ...state, work, logger, metrics, clock, inFlight }),
     trustBundle: () => [state.ca().chainPem],
     configuration: () => configurationJson(state.identity.current()),
     readiness: () => readinessChecks({ ...state, lifetimeMs, clock, stopping: inFlight.draining }),
@@ -110,6 +117,12 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
       logger.info('stopped');
     },
   };
+}
+
+/** One thread for each core but the first, which the main thread keeps busy with HTTP and the log. */
+function openWork(config: ServeConfig, logger: Logger, openThread: OpenThread | undefined): CertificateWork {
+  const count = config.workers === 'auto' ? availableParallelism() - 1 : config.workers;
+  return openThread === undefined || count === 0 ? localWork : openThreadedWork({ count, openThread, logger });
 }
 
 type GrpcService = Parameters<typeof createGrpcServer>[0];

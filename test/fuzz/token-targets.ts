@@ -4,6 +4,7 @@ import { createEphemeralCa } from '../../src/ca/ephemeral.js';
 import { parseIdentityConfig } from '../../src/config/identity.js';
 import { createIssuers } from '../../src/identity/issuers.js';
 import { parseToken, verifyToken } from '../../src/identity/token.js';
+import { localWork } from '../../src/issuance/work.js';
 import { type IssueDeps, issue } from '../../src/issue.js';
 import { defaultKeyPolicy } from '../../src/proof.js';
 import { parseCertificate } from '../../src/x509/certificate.js';
@@ -84,6 +85,7 @@ export async function tokenTargets(): Promise<Record<'token' | 'claims', Target>
     issuers: () => issuers,
     ca: () => ca,
     keyPolicy: defaultKeyPolicy,
+    work: localWork,
     ctLog: undefined,
     tokens: undefined,
     lifetimeMs: 600_000,

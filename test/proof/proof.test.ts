@@ -37,7 +37,6 @@ describe('proveKey with a public key', () => {
     const proven = await prove(pemOf(pair.publicKey), proof);
     expect(Buffer.from(proven.spki)).toEqual(spki);
     expect(proven.fingerprint).toBe(createHash('sha256').update(spki).digest('hex'));
-    expect(proven.key.equals(pair.publicKey)).toBe(true);
     await expect(prove(spki, proof)).resolves.toMatchObject({ algorithm: proven.algorithm });
     await expect(prove(Buffer.from(pemOf(pair.publicKey)), proof)).resolves.toBeDefined();
   });

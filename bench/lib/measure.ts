@@ -1,0 +1,56 @@
+import type { Api } from './corpus.js';
+import { runGhz } from './ghz.js';
+import { processFigures } from './process.js';
+import type { Target } from './targets.js';
+import { type LoadResult, runWrk } from './wrk.js';
+
+/** One target under one load. */
+export interface Measured extends LoadResult {
+  readonly certificatesPerSecond: number;
+  /** Milliseconds of processor time, user and system, that the target spent on each certificate. */
+  readonly cpuMsPerCertificate: number;
+  readonly rssMb: number;
+  /** Commits of the embedded log; undefined for a target that has none. */
+  readonly commitsPerSecond: number | undefined;
+  /** 99th percentile of what the event loop is late by; undefined for a target without one. */
+  readonly eventLoopLagMs: number | undefined;
+}
+
+export interface MeasureOptions {
+  readonly api: Api;
+  readonly corpus: string;
+  readonly connections: number;
+  readonly seconds: number;
+}
+
+/** Certificates issued since the start, by Fulcio's name for it, which Mayfly keeps. */
+const issuedMetric = 'fulcio_new_certs';
+const commitsMetric = 'mayfly_ctlog_commits_total';
+
+/** Puts one load on a target and says what came of it, counting certificates as the target counts them. */
+export async function measure(target: Target, options: MeasureOptions): Promise<Measured> {
+  const before = await snapshot(target);
+  const { api, corpus, connections, seconds } = options;
+  const load =
+    api === 'grpc'
+      ? await runGhz({ url: target.grpcAddress, corpus, connections, seconds })
+      : await runWrk({ url: target.url, corpus, connections, seconds });
+  const after = await snapshot(target);
+  const certificates = after.issued - before.issued;
+  const commits = after.commits === undefined ? undefined : after.commits - (before.commits ?? 0);
+  const lag = await target.metric('nodejs_eventloop_lag_p99_seconds');
+  return {
+    ...load,
+    certificatesPerSecond: (load.requests - load.failed) / load.seconds,
+    cpuMsPerCertificate: (1000 * (after.cpuSeconds - before.cpuSeconds)) / certificates,
+    rssMb: after.rssBytes / 1e6,
+    commitsPerSecond: commits === undefined ? undefined : commits / load.seconds,
+    eventLoopLagMs: lag === undefined ? undefined : 1000 * lag,
+  };
+}
+
+async function snapshot(target: Target) {
+  const issued = (await target.metric(issuedMetric)) ?? 0;
+  const commits = await target.metric(commitsMetric);
+  return { ...processFigures(target.pid), issued, commits };
+}

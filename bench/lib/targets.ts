@@ -1,0 +1,150 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { CaFiles } from '../../test/interop/openssl-ca.js';
+import { closeServer, listenLocal } from './servers.js';
+
+/** A certificate authority under load. */
+export interface Target {
+  readonly pid: number;
+  readonly url: string;
+  readonly grpcAddress: string;
+  /** The value of a metric without labels or with exactly these; undefined if it is not there. */
+  metric(name: string): Promise<number | undefined>;
+  close(): Promise<void>;
+}
+
+export interface TargetOptions {
+  /** A directory of its own, empty. */
+  readonly directory: string;
+  readonly ca: CaFiles;
+  readonly issuerUrl: string;
+}
+
+export interface MayflyOptions extends TargetOptions {
+  /** The program, such as dist/main.js. */
+  readonly main: string;
+  /** The Node that runs it. */
+  readonly node: string;
+  readonly flags: readonly string[];
+}
+
+/** Starts `mayfly serve` with the embedded log on a new data directory. */
+export async function startMayfly(options: MayflyOptions): Promise<Target> {
+  const { directory, ca, node, main, flags } = options;
+  const ports = await freePorts();
+  const args = [
+    ...[main, 'serve', '--data-dir', join(directory, 'data'), '--config-path', writeConfig(options)],
+    ...caFlags(ca),
+    ...serverFlags(ports),
+    ...flags,
+  ];
+  return start(node, args, directory, ports, '/readyz');
+}
+
+/** Starts Fulcio without a log, or with the RFC 6962 log of `ctLogUrl`. */
+export async function startFulcio(
+  options: TargetOptions & { readonly program: string; readonly ctLogUrl?: string | undefined },
+): Promise<Target> {
+  const { directory, ca, program, ctLogUrl } = options;
+  const ports = await freePorts();
+  const args = [
+    ...['serve', '--config-path', writeConfig(options), '--ct-log-url', ctLogUrl ?? '', '--log_type', 'prod'],
+    ...caFlags(ca),
+    ...['--legacy-unix-domain-socket', `@mayfly-bench-${ports.http}`],
+    ...serverFlags(ports),
+  ];
+  return start(program, args, directory, ports, '/healthz');
+}
+
+function caFlags({ keyPath, chainPath, password }: CaFiles): string[] {
+  return [
+    ...['--ca', 'fileca', '--fileca-key', keyPath, '--fileca-cert', chainPath],
+    ...['--fileca-key-passwd', password],
+  ];
+}
+
+interface Ports {
+  readonly http: number;
+  readonly grpc: number;
+  readonly metrics: number;
+}
+
+function serverFlags({ http, grpc, metrics }: Ports): string[] {
+  const hosts = ['--host', '127.0.0.1', '--grpc-host', '127.0.0.1'];
+  return [...hosts, '--port', `${http}`, '--grpc-port', `${grpc}`, '--metrics-port', `${metrics}`];
+}
+
+function writeConfig({ directory, issuerUrl }: TargetOptions): string {
+  mkdirSync(directory, { recursive: true });
+  const path = join(directory, 'identity.yaml');
+  writeFileSync(
+    path,
+    `oidc-issuers:\n  ${issuerUrl}:\n    issuer-url: ${issuerUrl}\n    client-id: sigstore\n    type: email\n`,
+  );
+  return path;
+}
+
+const readyWithinMs = 30_000;
+
+async function start(
+  command: string,
+  args: readonly string[],
+  directory: string,
+  ports: Ports,
+  readyPath: string,
+): Promise<Target> {
+  const logPath = join(directory, 'server.log');
+  const log = openSync(logPath, 'w');
+  const child = spawn(command, args, { stdio: ['ignore', log, log], env: { ...process.env, NODE_ENV: 'production' } });
+  closeSync(log);
+  const url = `http://127.0.0.1:${ports.http}`;
+  const deadline = Date.now() + readyWithinMs;
+  while (!(await answers(`${url}${readyPath}`))) {
+    if (child.exitCode !== null || Date.now() > deadline) {
+      await stop(child);
+      throw new Error(`${command} did not start: ${readFileSync(logPath, 'utf8').slice(-2000)}`);
+    }
+    await sleep(20);
+  }
+  return {
+    pid: child.pid ?? -1,
+    url,
+    grpcAddress: `127.0.0.1:${ports.grpc}`,
+    metric: (name) => readMetric(`http://127.0.0.1:${ports.metrics}/metrics`, name),
+    close: () => stop(child),
+  };
+}
+
+async function answers(url: string): Promise<boolean> {
+  try {
+    return (await fetch(url, { signal: AbortSignal.timeout(1000) })).status === 200;
+  } catch {
+    return false;
+  }
+}
+
+async function readMetric(url: string, name: string): Promise<number | undefined> {
+  const text = await (await fetch(url)).text();
+  const line = text.split('\n').find((candidate) => candidate.startsWith(`${name} `));
+  return line === undefined ? undefined : Number(line.slice(name.length + 1).split(' ')[0]);
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGTERM');
+  const killer = setTimeout(() => child.kill('SIGKILL'), 20_000);
+  await ended;
+  clearTimeout(killer);
+}
+
+async function freePorts(): Promise<Ports> {
+  const servers = [createServer(), createServer(), createServer()];
+  const [http = 0, grpc = 0, metrics = 0] = await Promise.all(servers.map(listenLocal));
+  await Promise.all(servers.map(closeServer));
+  return { http, grpc, metrics };
+}

@@ -1,0 +1,64 @@
+import { parentPort } from 'node:worker_threads';
+import { createKeySigner } from '../ca/file-signer.js';
+import { messageOf, toAppError } from '../errors.js';
+import { verifyInline } from '../proof.js';
+import type { FromThread, Job, Outcome, ThreadCa, ThrownError, ToThread } from './messages.js';
+import { certify, type IssuingKey, precertify } from './steps.js';
+
+/** How long outcomes may wait for others to share a message with, in milliseconds. */
+const gatherMs = 0.5;
+
+/**
+ * The entry of a thread that proves keys and signs certificates. It holds no state but the CAs' keys: every job says all
+ * that it needs, so any thread can do any step of any request.
+ */
+function main(port: NonNullable<typeof parentPort>): void {
+  const cas = new Map<number, IssuingKey>();
+  let outcomes: Outcome[] = [];
+  let lastSent = 0;
+  const send = (): void => {
+    if (outcomes.length === 0) return;
+    port.postMessage(outcomes satisfies FromThread);
+    outcomes = [];
+    lastSent = performance.now();
+  };
+  let pending = 0;
+  const finished = (outcome: Outcome): void => {
+    pending -= 1;
+    outcomes.push(outcome);
+    if (pending === 0 || performance.now() - lastSent > gatherMs) send();
+  };
+  port.on('message', ({ cas: added, forget, jobs }: ToThread) => {
+    for (const ca of added) cas.set(ca.id, openCa(ca));
+    for (const id of forget) cas.delete(id);
+    pending += jobs.length;
+    lastSent = performance.now();
+    // The second steps first: they are nearer to their answer.
+    for (const job of [...jobs].sort(nearerFirst)) {
+      run(job, cas).then(
+        (value) => finished({ id: job.id, value }),
+        (error: unknown) => finished({ id: job.id, error: thrown(error) }),
+      );
+    }
+  });
+}
+
+const nearerFirst = (a: Job, b: Job): number => Number(a.step === 'precertify') - Number(b.step === 'precertify');
+
+async function run(job: Job, cas: ReadonlyMap<number, IssuingKey>) {
+  const ca = cas.get(job.ca);
+  if (ca === undefined) throw new Error(`the thread does not know CA ${job.ca}`);
+  return job.step === 'precertify' ? precertify(job.order, ca, verifyInline) : certify(job.order, ca);
+}
+
+function openCa({ privateKey, issuerName, authorityKeyId }: ThreadCa): IssuingKey {
+  const signer = createKeySigner(privateKey, 'inline');
+  return { signatureAlgorithm: signer.signatureAlgorithm, issuerName, authorityKeyId, sign: signer.sign };
+}
+
+function thrown(error: unknown): ThrownError {
+  const { code, detail, retryAfterSeconds, cause } = toAppError(error);
+  return { code, detail, retryAfterSeconds, cause: cause === undefined ? undefined : messageOf(cause) };
+}
+
+if (parentPort !== null) main(parentPort);

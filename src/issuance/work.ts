@@ -1,0 +1,45 @@
+import type { CertificateAuthority } from '../ca/authority.js';
+import { AppError, toAppError } from '../errors.js';
+import {
+  type CertificateOrder,
+  certify,
+  type IssuingKey,
+  type Precertified,
+  type PrecertOrder,
+  precertify,
+} from './steps.js';
+
+/** Who does the part of an issuance that costs processor time: this thread, or others. Throws as the steps do. */
+export interface CertificateWork {
+  precertify(order: PrecertOrder, ca: CertificateAuthority): Promise<Precertified>;
+  certify(order: CertificateOrder, ca: CertificateAuthority): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/** The work done in the calling thread, its cryptography on libuv's pool. */
+export const localWork: CertificateWork = {
+  precertify: (order, ca) => precertify(order, issuingKey(ca)),
+  certify: (order, ca) => certify(order, issuingKey(ca)),
+  close: () => Promise.resolve(),
+};
+
+/** A CA as the steps need it; a signer that fails is SIGNER_UNAVAILABLE, whatever it says. */
+export function issuingKey({ signer, subjectName, subjectKeyId }: CertificateAuthority): IssuingKey {
+  return {
+    signatureAlgorithm: signer.signatureAlgorithm,
+    issuerName: subjectName,
+    authorityKeyId: subjectKeyId,
+    async sign(tbs) {
+      try {
+        return await signer.sign(tbs);
+      } catch (error) {
+        const known = toAppError(error);
+        if (known.code !== 'INTERNAL') throw known;
+        throw new AppError('SIGNER_UNAVAILABLE', 'the key of the certificate authority cannot sign now', {
+          cause: error,
+          retryAfterSeconds: 5,
+        });
+      }
+    },
+  };
+}
