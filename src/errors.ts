@@ -44,6 +44,7 @@ const sentence = {
   ctLog: 'Error entering certificate in CTL',
   signer: 'Error creating the certificate',
   body: 'The request could not be read',
+  timestamp: 'Error generating timestamp response',
   internal: 'An internal error occurred',
 } as const;
 
@@ -51,13 +52,21 @@ interface Row {
   readonly grpc: GrpcCodeName;
   readonly sentence: string;
   readonly level: 'info' | 'warn' | 'error';
+  /** Where another status than the gRPC code's is what the endpoint's clients know. */
+  readonly http?: number;
 }
 
-const row = (grpc: GrpcCodeName, text: string, level: Row['level'] = 'info'): Row => ({ grpc, sentence: text, level });
+const row = (grpc: GrpcCodeName, text: string, level: Row['level'] = 'info', rest: Pick<Row, 'http'> = {}): Row => ({
+  grpc,
+  sentence: text,
+  level,
+  ...rest,
+});
 const badToken = row('INVALID_ARGUMENT', sentence.token);
 const badKey = row('INVALID_ARGUMENT', sentence.key);
 const badCsr = row('INVALID_ARGUMENT', sentence.csr);
 const badBody = row('INVALID_ARGUMENT', sentence.body);
+const badTimestamp = row('INVALID_ARGUMENT', sentence.timestamp);
 
 /** Every reason a request can fail with; the key is the `reason` of the google.rpc.ErrorInfo in the answer. */
 export const errorTable = {
@@ -106,6 +115,15 @@ export const errorTable = {
   CT_LOG_MISBEHAVED: row('UNAVAILABLE', sentence.ctLog, 'error'),
   SIGNER_UNAVAILABLE: row('UNAVAILABLE', sentence.signer, 'error'),
   CA_EXPIRING: row('UNAVAILABLE', sentence.signer, 'error'),
+  TSA_REQUEST_MALFORMED: badTimestamp,
+  TSA_REQUEST_UNSUPPORTED: badTimestamp,
+  TSA_ALGORITHM_UNSUPPORTED: badTimestamp,
+  TSA_POLICY_UNACCEPTED: badTimestamp,
+  TSA_EXTENSION_UNACCEPTED: badTimestamp,
+  TSA_MEDIA_TYPE_UNSUPPORTED: row('INVALID_ARGUMENT', 'Unsupported Media Type', 'info', { http: 415 }),
+  TSA_METHOD_NOT_ALLOWED: row('UNIMPLEMENTED', 'Method Not Allowed', 'info', { http: 405 }),
+  TSA_TIME_UNAVAILABLE: row('UNAVAILABLE', sentence.timestamp, 'error'),
+  TSA_SIGNER_UNAVAILABLE: row('UNAVAILABLE', sentence.timestamp, 'error'),
   OVERLOADED: row('RESOURCE_EXHAUSTED', 'The server has more work than it can do', 'warn'),
   SHUTTING_DOWN: row('UNAVAILABLE', 'The server is shutting down'),
   STARTING: row('UNAVAILABLE', 'The server is starting'),
@@ -152,7 +170,8 @@ export class AppError extends Error {
   }
 
   get httpStatus(): number {
-    return httpStatusOf[errorTable[this.code].grpc];
+    const { grpc, http }: Row = errorTable[this.code];
+    return http ?? httpStatusOf[grpc];
   }
 
   get level(): Row['level'] {

@@ -6,7 +6,7 @@ import { firstKeys, recordFirstCa } from './life-cycle-first.js';
 import { isCode, syncDirectory, writeNewFile } from './private-file.js';
 
 /** The key sets that a data directory can hold, by the name of their directory under keys/. */
-export type KeySet = 'ca' | 'ctlog';
+export type KeySet = 'ca' | 'ctlog' | 'tsa';
 
 /** What the file `format` says: the layout's version, and which key sets were ever completed here. */
 export interface Format {
@@ -80,7 +80,7 @@ function isFormat(value: unknown): value is { format: number; holds: unknown[] }
 }
 
 function isKeySet(value: unknown): value is KeySet {
-  return value === 'ca' || value === 'ctlog';
+  return value === 'ca' || value === 'ctlog' || value === 'tsa';
 }
 
 /** Replaces the file `format` durably. */

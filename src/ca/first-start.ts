@@ -16,7 +16,8 @@ import { isCode, syncDirectory, writeNewDirectory } from './private-file.js';
 
 const generate = promisify(generateKeyPair);
 
-const staged = (name: string, id: string): string => `${name}.new-${id}`;
+/** The name under which a key set is written before it gets its own. */
+export const staged = (name: string, id: string): string => `${name}.new-${id}`;
 
 type Random = (size: number) => Uint8Array;
 const newId = (random: Random): string => Buffer.from(random(8)).toString('hex');
@@ -103,7 +104,7 @@ async function stagedIn(directory: string, name: KeySet | 'offline'): Promise<re
 }
 
 /** Renames a staged directory into place; false, and the staged one is gone, when the place is taken. */
-async function moveInto(from: string, to: string): Promise<boolean> {
+export async function moveInto(from: string, to: string): Promise<boolean> {
   try {
     await rename(from, to);
     return true;
