@@ -48,6 +48,13 @@ export function fingerprintOf(certificate: Uint8Array): string {
   return hash('sha256', certificate);
 }
 
+/** The fingerprint of its issuing certificate: which CA it is. Throws AppError STARTUP for an empty chain. */
+export function fingerprintOfCa({ chain }: Pick<CertificateAuthority, 'chain'>): string {
+  const [issuing] = chain;
+  if (issuing === undefined) throw new AppError('STARTUP', 'the CA has no certificate');
+  return fingerprintOf(issuing);
+}
+
 /** What a CA is called unless its operator gives it a name: the start of its fingerprint. */
 export function defaultName(fingerprint: string): string {
   return fingerprint.slice(0, 8);

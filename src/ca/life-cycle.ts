@@ -210,7 +210,10 @@ function activate(all: Authorities, ca: CaRecord, now: Date): Authorities {
   return { ...all, cas };
 }
 
+/** The same object when nothing is different, so that nothing is written for it. */
 function change(all: Authorities, ca: CaRecord, fields: Partial<CaRecord>): Authorities {
+  const names = Object.keys(fields) as (keyof CaRecord)[];
+  if (names.every((name) => ca[name] === fields[name])) return all;
   return { ...all, cas: all.cas.map((one) => (one.fingerprint === ca.fingerprint ? { ...one, ...fields } : one)) };
 }
 
