@@ -14,7 +14,7 @@ export function ecdsaDerFromRaw(raw: Uint8Array): Uint8Array {
 }
 
 /** A DER INTEGER of unsigned big-endian bytes: no leading zeros but the one that keeps it from being negative. */
-function encodePositive(bytes: Uint8Array): Uint8Array {
+export function encodePositive(bytes: Uint8Array): Uint8Array {
   const firstUsed = bytes.findIndex((byte) => byte !== 0);
   const value = firstUsed === -1 ? bytes.subarray(-1) : bytes.subarray(firstUsed);
   const sign = (value[0] ?? 0) >= 0x80 ? new Uint8Array(1) : new Uint8Array(0);

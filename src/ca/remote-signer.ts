@@ -20,8 +20,10 @@ export interface RemoteSignerOptions {
   readonly timeoutMs: number;
   /** Calls to the backend at the same time. */
   readonly maxConcurrent: number;
-  /** Signatures that may wait for their turn, `timeoutMs` at most. */
+  /** Signatures that may wait for their turn. */
   readonly maxWaiting: number;
+  /** How long they may wait; `timeoutMs` when not given. */
+  readonly maxWaitMs?: number | undefined;
 }
 
 /** Limits that suit a network call of a few milliseconds to a few hundred. */
@@ -60,7 +62,11 @@ async function open(key: RemoteKey, options: RemoteSignerOptions): Promise<Signe
   const signChecked = (data: Uint8Array) => limited((signal) => signAndVerify(key, data, checked, signal));
   await signChecked(probeText);
 
-  const queue = createCallQueue({ ...options, maxRunning: options.maxConcurrent, maxWaitMs: options.timeoutMs });
+  const queue = createCallQueue({
+    ...options,
+    maxRunning: options.maxConcurrent,
+    maxWaitMs: options.maxWaitMs ?? options.timeoutMs,
+  });
   const recovery = createRecovery({
     ...options,
     async probe() {
