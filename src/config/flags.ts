@@ -80,6 +80,10 @@ export const serveFlags = {
     'string',
     'file, directory or postgres:// URL outside the log that records its last checkpoint, so that an old backup is noticed',
   ),
+  'ctlog-witness-policy': flag(
+    'string',
+    "file that names witnesses and their quorum: they cosign the embedded log's published checkpoint",
+  ),
   'public-url': flag('string', 'URL that clients reach this instance under; part of the log origin, for good'),
   'metrics-host': flag('string', 'address to serve metrics on, if not --host'),
   'http-tls-certificate': flag('string', 'PEM certificate chain for TLS on the HTTP port'),
@@ -94,6 +98,12 @@ export const serveFlags = {
     'auto',
   ),
   'token-reuse': flag('string', 'allow: as Fulcio; deny: a token gets one certificate', 'allow'),
+  tsa: flag('boolean', 'give RFC 3161 timestamps at /api/v1/timestamp', 'false'),
+  'tsa-key': flag('string', 'PEM private key of the timestamp authority; without it, keys/tsa in the data directory'),
+  'tsa-key-password': flag('string', 'password of the timestamp key'),
+  'tsa-cert-chain': flag('string', 'PEM chain of the timestamp key: its own certificate first, root last'),
+  'tsa-policy': flag('string', 'object identifier of the policy of its timestamps', '1.3.6.1.4.1.57264.2'),
+  'tsa-clock-limit': flag('duration', 'how far the clock may jump before there are no timestamps', '1s'),
   'log-level': flag('string', 'debug | info | warn | error', 'info'),
 } as const satisfies Record<string, FlagRow>;
 

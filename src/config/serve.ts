@@ -1,7 +1,9 @@
 import { AppError } from '../errors.js';
+import type { TsaSettings } from '../tsa/open.js';
 import { type CtLogChoice, ctLogNotices, type ExternalLogChoice, isHttpUrl, readCtLogsFile } from './ct-logs.js';
 import { parseDuration } from './duration.js';
 import { type FlagName, type FlagValues, flagNames, flagRow } from './flags.js';
+import { tsaSettings } from './tsa.js';
 
 export { parseDuration };
 
@@ -22,6 +24,8 @@ export interface LogStorageSettings {
   readonly objects?: { readonly address: string; readonly postgres: string };
   /** A path or a postgres: URL. */
   readonly lock?: string;
+  /** File with the policy of c2sp.org/tlog-policy by which checkpoints are cosigned. */
+  readonly witnessPolicy?: string;
 }
 
 /** The validated settings of one `mayfly serve`. Times are in milliseconds. */
@@ -38,6 +42,7 @@ export interface ServeConfig {
   readonly ctlogDir?: string;
   readonly logStorage: LogStorageSettings;
   readonly publicUrl?: string;
+  readonly tsa?: TsaSettings;
   readonly certificateLifetimeMs: number;
   readonly requestTimeoutMs: number;
   readonly readHeaderTimeoutMs: number;
@@ -78,6 +83,7 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     ...given('ctlogDir', read.optional('ctlog-dir')),
     logStorage: logStorage(read),
     ...given('publicUrl', publicUrl(read)),
+    ...given('tsa', tsaSettings(read)),
     certificateLifetimeMs: read.duration('certificate-lifetime'),
     requestTimeoutMs: read.duration('request-timeout'),
     readHeaderTimeoutMs: read.duration('read-header-timeout'),
@@ -252,6 +258,7 @@ function logStorage(read: Reader): LogStorageSettings {
   return {
     ...(address === undefined || postgres === undefined ? {} : { objects: { address, postgres } }),
     ...given('lock', read.optional('ctlog-lock')),
+    ...given('witnessPolicy', read.optional('ctlog-witness-policy')),
   };
 }
 

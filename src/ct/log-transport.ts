@@ -18,7 +18,8 @@ export interface CallLimits {
 /** Sends one request and reads the answer; rejects on a network error, a body past its limit, or an abort. */
 export interface LogTransport {
   get(url: URL, limits: CallLimits): Promise<LogAnswer>;
-  post(url: URL, json: string, limits: CallLimits): Promise<LogAnswer>;
+  /** Sends JSON, or text of another content type. */
+  post(url: URL, text: string, limits: CallLimits, contentType?: string): Promise<LogAnswer>;
   close(): void;
 }
 
@@ -40,29 +41,34 @@ export function logTransport({ hostHeader, caCert }: LogTransportOptions): LogTr
 
   const host = hostHeader === undefined ? {} : { host: hostHeader };
 
-  function send(url: URL, { signal, maxBytes }: CallLimits, json?: string): Promise<LogAnswer> {
+  function send(url: URL, { signal, maxBytes }: CallLimits, sent?: Content): Promise<LogAnswer> {
     const content =
-      json === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) };
+      sent === undefined ? {} : { 'content-type': sent.type, 'content-length': Buffer.byteLength(sent.text) };
     return new Promise((resolve, reject) => {
       const secure = url.protocol === 'https:';
-      const method = json === undefined ? 'GET' : 'POST';
+      const method = sent === undefined ? 'GET' : 'POST';
       const settings = { method, headers: { ...content, ...host }, signal, agent: secure ? tls : plain };
       const request = (secure ? https : http).request(url, settings, (response) => {
         readAnswer(response, maxBytes).then(resolve, reject);
       });
       request.once('error', reject);
-      request.end(json);
+      request.end(sent?.text);
     });
   }
 
   return {
     get: (url, limits) => send(url, limits),
-    post: (url, json, limits) => send(url, limits, json),
+    post: (url, text, limits, type = 'application/json') => send(url, limits, { text, type }),
     close() {
       plain.destroy();
       tls.destroy();
     },
   };
+}
+
+interface Content {
+  readonly text: string;
+  readonly type: string;
 }
 
 async function readAnswer(response: http.IncomingMessage, maxBytes: number): Promise<LogAnswer> {

@@ -34,6 +34,7 @@ export const logServeFlags = [
   'ctlog-storage',
   'ctlog-postgres',
   'ctlog-lock',
+  'ctlog-witness-policy',
   'public-url',
   'http-tls-certificate',
   'http-tls-key',
