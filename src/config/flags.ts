@@ -30,9 +30,7 @@ export const serveFlags = {
   'fileca-cert': flag('string', 'PEM chain of the file CA: issuing certificate first, root last'),
   'fileca-key': flag('string', 'PEM private key of the file CA'),
   'fileca-key-passwd': flag('string', 'password of the file CA key'),
-  'fileca-watch': flag('boolean', 'watch the file CA for changes', 'true', {
-    ignored: 'the file CA is read at start; restart to load a changed one',
-  }),
+  'fileca-watch': flag('boolean', 'load the file CA again when its files are replaced', 'true'),
   'pkcs11-config-path': flag('string', 'PKCS#11 configuration (only with --ca pkcs11ca)'),
   'hsm-caroot-id': flag('string', 'HSM id of the CA certificate (only with --ca pkcs11ca)'),
   'hsm-key-label': flag('string', 'HSM label of the CA key (only with --ca pkcs11ca)'),

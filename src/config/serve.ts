@@ -11,7 +11,14 @@ export { parseDuration };
 export type CaChoice =
   | { readonly kind: 'data-directory' }
   | { readonly kind: 'ephemeral' }
-  | { readonly kind: 'file'; readonly certPath: string; readonly keyPath: string; readonly password?: string };
+  | {
+      readonly kind: 'file';
+      readonly certPath: string;
+      readonly keyPath: string;
+      readonly password?: string;
+      /** Whether replaced files are loaded by themselves. */
+      readonly watch: boolean;
+    };
 
 export interface TlsFiles {
   readonly certificatePath: string;
@@ -184,7 +191,8 @@ function fileCa(read: Reader): CaChoice {
     throw new AppError('STARTUP', '--ca fileca needs --fileca-cert, the PEM chain with the issuing certificate first');
   if (keyPath === undefined)
     throw new AppError('STARTUP', '--ca fileca needs --fileca-key, the PEM private key of the issuing certificate');
-  return { kind: 'file', certPath, keyPath, ...given('password', read.optional('fileca-key-passwd')) };
+  const watch = read.boolean('fileca-watch');
+  return { kind: 'file', certPath, keyPath, watch, ...given('password', read.optional('fileca-key-passwd')) };
 }
 
 function ctLogChoice(read: Reader): CtLogChoice {

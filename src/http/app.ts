@@ -20,6 +20,8 @@ export interface Check {
 export interface TrustFile {
   readonly type: string;
   readonly text: string;
+  /** A strong entity tag, quotes included: another content has another one. */
+  readonly etag?: string;
 }
 
 export interface AppDeps {
@@ -28,8 +30,10 @@ export interface AppDeps {
   readonly trustBundle: () => readonly (readonly string[])[];
   readonly configuration: () => JsonObject;
   readonly readiness: () => readonly Check[];
-  /** Files for clients, served under /trust by name: their type and content. */
-  readonly trustFiles: ReadonlyMap<string, TrustFile>;
+  /** Files for clients as they are now, served under /trust by name. */
+  readonly trustFiles: () => ReadonlyMap<string, TrustFile>;
+  /** The timestamp authority's endpoints, if there is one. */
+  readonly tsaRoutes?: Router | undefined;
   /** Our own logs by path, such as `/ctlog`. */
   readonly ctlogRoutes: ReadonlyMap<string, Router>;
   readonly metrics: Metrics;
@@ -57,12 +61,26 @@ export function createApp(deps: AppDeps): Express {
   );
   readOnly(app, '/api/v2/configuration', (response) => json(response, 200, deps.configuration()));
   addHealth(app, deps.readiness);
-  for (const [name, file] of deps.trustFiles) {
-    readOnly(app, `/trust/${name}`, (response) => send(response, 200, file.type, file.text));
-  }
+  app
+    .route('/trust/:name')
+    .head(methodNotAllowed)
+    .get((request, response) => sendTrustFile(deps.trustFiles().get(request.params.name), request, response))
+    .all(methodNotAllowed);
+  if (deps.tsaRoutes !== undefined) app.use(deps.tsaRoutes);
   for (const [path, routes] of deps.ctlogRoutes) app.use(path, routes);
   addFallbacks(app, deps);
   return app;
+}
+
+/** Caches have to ask whether it is still current: these files change with every rotation. */
+function sendTrustFile(file: TrustFile | undefined, request: Request, response: Response): void {
+  if (file === undefined) throw new AppError('NOT_FOUND', '');
+  response.setHeader('Cache-Control', 'no-cache');
+  if (file.etag !== undefined) response.setHeader('ETag', file.etag);
+  const known = request.get('if-none-match')?.split(/\s*,\s*/) ?? [];
+  const isKnown = file.etag !== undefined && known.some((tag) => tag === '*' || tag.replace(/^W\//, '') === file.etag);
+  if (isKnown) response.status(304).end();
+  else send(response, 200, file.type, file.text);
 }
 
 type Observers = Pick<AppDeps, 'metrics' | 'logger'>;

@@ -1,7 +1,6 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import type { Router } from 'express';
 import type { Logger } from 'pino';
-import type { CertificateAuthority } from '../ca/authority.js';
 import type { DataDirectory } from '../ca/data-directory.js';
 import type { ExternalLogChoice, LogChoice, PemSource } from '../config/ct-logs.js';
 import type { ServeConfig } from '../config/serve.js';
@@ -10,6 +9,8 @@ import { type ExternalLog, openExternalLog } from '../ct/external-log.js';
 import type { CtLog, CtLogs } from '../ct/log.js';
 import { openLogSet } from '../ct/log-set.js';
 import { AppError, messageOf } from '../errors.js';
+import type { CaSource } from './ca-source.js';
+import { acceptedChains } from './ca-view.js';
 import { openShardedLog } from './log-shards.js';
 import { readFlagFile } from './open-ca.js';
 import type { PublishedLog } from './trust.js';
@@ -20,10 +21,12 @@ export interface OpenedLogs {
   readonly routes: ReadonlyMap<string, Router>;
   /** Every log whose SCTs a certificate may carry. */
   readonly published: readonly PublishedLog[];
+  /** Time of our own log's tree head, in milliseconds since the epoch. */
+  readonly treeHeadTime?: () => number;
 }
 
 export interface OpenLogDeps {
-  readonly ca: CertificateAuthority;
+  readonly cas: Pick<CaSource, 'current' | 'view'>;
   readonly data: DataDirectory;
   readonly publicUrl: string;
   readonly logger: Logger;
@@ -39,6 +42,7 @@ interface Member {
   readonly former?: readonly PublishedLog[];
   readonly routes?: ReadonlyMap<string, Router>;
   readonly external?: ExternalLog;
+  readonly treeHeadTime?: () => number;
 }
 
 /**
@@ -54,7 +58,9 @@ export async function openLog(config: ServeConfig, deps: OpenLogDeps): Promise<O
   try {
     for (const log of logs) members.push(await openMember(log, config, deps));
     const { logger } = deps;
+    const treeHeadTime = members.find((member) => member.treeHeadTime !== undefined)?.treeHeadTime;
     return {
+      ...(treeHeadTime === undefined ? {} : { treeHeadTime }),
       ctLog: watched(openLogSet({ members, required, logger }), members, deps),
       routes: new Map(members.flatMap(({ routes }) => [...(routes ?? [])])),
       published: members.filter(({ embed }) => embed).flatMap(({ published, former = [] }) => [published, ...former]),
@@ -67,13 +73,19 @@ export async function openLog(config: ServeConfig, deps: OpenLogDeps): Promise<O
 
 async function openMember(choice: LogChoice, config: ServeConfig, deps: OpenLogDeps): Promise<Member> {
   const { embed } = choice;
-  if (choice.kind === 'embedded') return { ...(await embedded(config, deps)), embed };
+  if (choice.kind === 'embedded') {
+    const own = await embedded(config, deps);
+    return { ...own, embed, treeHeadTime: () => own.log.treeHead().timestamp };
+  }
   const { log, published } = external(choice, deps);
   return { log, embed, published, external: log };
 }
 
-function embedded({ dataDir, ctlogDir, logStorage }: ServeConfig, { ca, data, publicUrl, logger, clock }: OpenLogDeps) {
-  const acceptedIssuers = () => [ca.chain];
+function embedded(
+  { dataDir, ctlogDir, logStorage }: ServeConfig,
+  { cas, data, publicUrl, logger, clock }: OpenLogDeps,
+) {
+  const acceptedIssuers = () => acceptedChains(cas.view(), clock());
   return openShardedLog({
     dataDir,
     ctlogDir,
@@ -103,10 +115,10 @@ function external(choice: ExternalLogChoice, { logger, clock }: OpenLogDeps) {
 }
 
 /** The same logs, with each external one asked for its roots until the answer is there or the logs are closed. */
-function watched(logs: CtLogs, members: readonly Member[], { ca, logger }: OpenLogDeps): CtLogs {
+function watched(logs: CtLogs, members: readonly Member[], { cas, logger }: OpenLogDeps): CtLogs {
   const closing = new AbortController();
   const checks = members.map(({ external: log }) =>
-    log === undefined ? undefined : checkAcceptedRoots(log, ca.chain, logger, closing.signal),
+    log === undefined ? undefined : checkAcceptedRoots(log, cas.current().chain, logger, closing.signal),
   );
   return {
     ...logs,
