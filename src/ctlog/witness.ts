@@ -54,7 +54,7 @@ interface Asked {
   notBefore: number;
 }
 
-const defaults = { timeoutMs: 5000, intervalMs: 1000 } as const;
+const defaults = { timeoutMs: 5000, intervalMs: 1000 };
 const maxPauseMs = 60_000;
 
 /**

@@ -1,5 +1,5 @@
 import type { KeyObject } from 'node:crypto';
-import type { Router } from 'express';
+import { Router } from 'express';
 import type { LogStorageSettings } from '../config/serve.js';
 import type { Readiness } from '../ct/log.js';
 import { type EmbeddedLog, type EmbeddedLogOptions, openEmbeddedLog } from '../ctlog/log.js';
@@ -7,6 +7,7 @@ import { settleRotation } from '../ctlog/rotate.js';
 import { ctlogRoutes } from '../ctlog/routes.js';
 import { placeOf, readShards, refuseFrozen, type ShardBase } from '../ctlog/shards.js';
 import { openFrozenLog } from '../ctlog/shards-frozen.js';
+import type { WitnessedStorage } from '../ctlog/witness.js';
 import { AppError } from '../errors.js';
 import { openLogStorage } from './log-storage.js';
 import type { PublishedLog } from './trust.js';
@@ -28,6 +29,8 @@ export interface ShardedLogOptions
   readonly logStorage: LogStorageSettings;
   /** The key in keys/ctlog/key.pem. */
   readonly logKey: KeyObject;
+  /** Told how each question to a witness ended. */
+  readonly onWitness?: (witness: string, result: string) => void;
 }
 
 /** Opens the log that this instance writes and the frozen ones for readers; throws AppError STARTUP. */
@@ -40,7 +43,10 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
   if (logStorage.objects !== undefined && frozen.length > 0) {
     throw new AppError('STARTUP', '--ctlog-storage does not go with a log that was rotated in a directory');
   }
-  const { storage, trouble } = await openLogStorage(logStorage, { directory, origin, number, key, clock, logger });
+  const { onWitness } = options;
+  const deps = { directory, origin, number, key, clock, logger };
+  const opened = await openLogStorage(logStorage, onWitness === undefined ? deps : { ...deps, onWitness });
+  const { storage, trouble, witnessed } = opened;
   const log = await openEmbeddedLog({
     storage,
     indexDir: place.indexDir,
@@ -58,7 +64,7 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
   try {
     // A rotation may have run between the reading of its list and our lock.
     await refuseFrozen(place.directory);
-    const routes = new Map([[place.path, ctlogRoutes(log)]]);
+    const routes = new Map([[place.path, routesOf(log, witnessed)]]);
     for (const shard of frozen) {
       const at = placeOf(shard.name, options);
       const old = await openFrozenLog(shard, at, logger);
@@ -82,6 +88,22 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
     await close();
     throw error;
   }
+}
+
+/** Beside the log's own endpoints, the newest checkpoint of a quorum: under load the newest of all is younger. */
+function routesOf(log: EmbeddedLog, witnessed: WitnessedStorage | undefined): Router {
+  const routes = ctlogRoutes(log);
+  if (witnessed === undefined) return routes;
+  const router = Router({ caseSensitive: true, strict: true });
+  router.get('/checkpoint.witnessed', (_request, response) => {
+    const found = witnessed.witnessed();
+    if (found === undefined) throw new AppError('NOT_FOUND', 'no quorum of witnesses has cosigned yet');
+    response.setHeader('Content-Type', 'text/plain; charset=utf-8');
+    response.setHeader('Cache-Control', 'no-cache');
+    response.setHeader('Access-Control-Allow-Origin', '*');
+    response.end(found.checkpoint);
+  });
+  return router.use(routes);
 }
 
 function startOf(createdAt: number | undefined): { start?: Date } {

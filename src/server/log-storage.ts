@@ -6,14 +6,17 @@ import { openLockRecord } from '../ctlog/lock-record-stores.js';
 import { openObjectStorage } from '../ctlog/object-storage.js';
 import { parseS3Address } from '../ctlog/s3-address.js';
 import type { LogStorage } from '../ctlog/storage.js';
+import { type WitnessedStorage, withWitnesses } from '../ctlog/witness.js';
+import { readWitnessPolicy } from '../ctlog/witness-policy.js';
+import type { LogLogger } from '../ctlog/writer.js';
 
 /** A log's storage, and what keeps this process from writing to it at the moment. */
 export interface OpenedStorage {
   readonly storage: LogStorage;
   readonly trouble: () => string | undefined;
+  /** The same storage, if witnesses cosign what it publishes. */
+  readonly witnessed?: WitnessedStorage;
 }
-
-import type { LogLogger } from '../ctlog/writer.js';
 
 export interface LogStorageDeps {
   /** The log's directory, where it is kept in one. */
@@ -24,14 +27,29 @@ export interface LogStorageDeps {
   readonly key: KeyObject;
   readonly clock: () => number;
   readonly logger: LogLogger;
+  /** Told how each question to a witness ended. */
+  readonly onWitness?: (witness: string, result: string) => void;
 }
 
 /**
  * Opens the storage of the log that the settings name: a directory, or an object store with its commit point in
  * PostgreSQL, where it waits as a standby while another process writes; with a record of the last checkpoint elsewhere
- * if there is to be one. Throws AppError STARTUP.
+ * if there is to be one, and witnesses if there are to be any. Throws AppError STARTUP.
  */
 export async function openLogStorage(settings: LogStorageSettings, deps: LogStorageDeps): Promise<OpenedStorage> {
+  const { witnessPolicy } = settings;
+  if (witnessPolicy === undefined) return openRecorded(settings, deps);
+  const { origin, key, clock, logger, onWitness } = deps;
+  const policy = readWitnessPolicy(witnessPolicy, '--ctlog-witness-policy');
+  const opened = await openRecorded(settings, deps);
+  const onAnswer = onWitness === undefined ? {} : { onAnswer: onWitness };
+  const witnessed = withWitnesses(opened.storage, { policy, origin, key, clock, logger, ...onAnswer });
+  const { verifierKey } = witnessed;
+  logger.info({ origin, verifierKey }, `witnesses have to know this log by its verifier key: ${verifierKey}`);
+  return { ...opened, storage: witnessed, witnessed };
+}
+
+async function openRecorded(settings: LogStorageSettings, deps: LogStorageDeps): Promise<OpenedStorage> {
   const opened = await openPlace(settings, deps);
   const { storage, trouble } = opened;
   if (settings.lock === undefined) {
