@@ -7,6 +7,8 @@ export interface ReadinessDeps {
   readonly identity: IdentitySource;
   readonly ca: () => CertificateAuthority;
   readonly signerTrouble: () => string | undefined;
+  /** Why the CAs on disk are not in force; the ones in force go on. */
+  readonly caRefusal: () => string | undefined;
   readonly ctLog: CtLogs | undefined;
   readonly lifetimeMs: number;
   readonly clock: () => number;
@@ -18,7 +20,7 @@ export function readinessChecks(deps: ReadinessDeps): Check[] {
   return [
     check('server', deps.stopping() ? 'the server is shutting down' : undefined),
     check('identity-configuration', deps.identity.missing()),
-    check('certificate-authority', caTrouble(deps)),
+    { ...check('certificate-authority', caTrouble(deps)), ...caNotice(deps) },
     check('signer', deps.signerTrouble()),
     check('ct-log', logTrouble(deps.ctLog)),
   ];
@@ -26,6 +28,12 @@ export function readinessChecks(deps: ReadinessDeps): Check[] {
 
 function check(name: string, trouble: string | undefined): Check {
   return trouble === undefined ? { name, ok: true } : { name, ok: false, reason: trouble };
+}
+
+/** Worth saying, and no reason to send no requests here. */
+function caNotice(deps: ReadinessDeps): { reason?: string } {
+  const reason = caTrouble(deps) ?? deps.caRefusal();
+  return reason === undefined ? {} : { reason };
 }
 
 function caTrouble(deps: ReadinessDeps): string | undefined {

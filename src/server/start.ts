@@ -12,6 +12,7 @@ import { listen, urlHost } from '../listen.js';
 import { createLogger } from '../log.js';
 import { createMetrics } from '../metrics.js';
 import { packageVersion } from '../version.js';
+import { trustBundleOf } from './ca-view.js';
 import { type Closing, createClosing } from './closing.js';
 import { configurationJson } from './configuration.js';
 import { createFront, type Front, sharesPort, stopListening } from './front.js';
@@ -20,7 +21,7 @@ import { createIssuing } from './issuing.js';
 import { createMetricsServer } from './metrics-server.js';
 import { readinessChecks } from './readiness.js';
 import { openState, type State } from './state.js';
-import { writeTrust } from './trust.js';
+import { openTrust } from './trust.js';
 
 /** A server that is taking requests. */
 export interface RunningServer {
@@ -33,7 +34,7 @@ export interface RunningServer {
   readonly dataDir: string;
   readonly trustDir: string;
   readonly logger: Logger;
-  /** Loads the identity configuration again. */
+  /** Loads the identity configuration and the certificate authorities again. */
   reload(why: string): void;
   /** Takes no new request, finishes those in flight, commits the last batch of the log. */
   close(): Promise<void>;
@@ -82,21 +83,23 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   closing.add(() => stopListening(metricsServer));
   const url = `${front.scheme}://${urlHost(config.http.host)}:${port}`;
 
-  const state = await openState(config, url, { environment: deps.environment, logger, metrics, clock, closing });
   const inFlight = createInFlight();
+  const opening = { environment: deps.environment, logger, metrics, clock, closing, inFlight };
+  const state = await openState(config, url, opening);
   const work = openWork(config, logger, deps.openThread);
   closing.add(() => work.close());
   const lifetimeMs = config.certificateLifetimeMs;
   const service = {
     issue: createIssuing(config, { ...state, work, logger, metrics, clock, inFlight }),
-    trustBundle: () => [state.ca().chainPem],
+    trustBundle: () => trustBundleOf(state.cas.view()),
     configuration: () => configurationJson(state.identity.current()),
     readiness: () => readinessChecks({ ...state, lifetimeMs, clock, stopping: inFlight.draining }),
     metrics,
     logger,
     requestTimeoutMs: config.requestTimeoutMs,
   };
-  const trust = await writeTrust(config.dataDir, state);
+  const trust = openTrust(config.dataDir, state);
+  await state.cas.beforeChange(trust.publish);
   const trustDir = trust.directory;
   front.handle(createApp({ ...service, trustFiles: trust.files, ctlogRoutes: state.ctlogRoutes }));
   const grpcPort = await startGrpc(config, front, service, closing);
@@ -110,7 +113,10 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
     dataDir: config.dataDir,
     trustDir,
     logger,
-    reload: (why) => state.identity.reload(why),
+    reload(why) {
+      state.identity.reload(why);
+      void state.cas.reload(why);
+    },
     async close() {
       logger.info('shutting down: finishing the requests in flight');
       await closing.close();

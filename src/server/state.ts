@@ -11,12 +11,13 @@ import { createFetcher } from '../identity/fetcher.js';
 import { proxyFromEnv } from '../identity/proxy.js';
 import type { Metrics } from '../metrics.js';
 import { openTokenStore, type TokenStore } from '../token-reuse.js';
+import type { CaSource } from './ca-source.js';
 import type { Closing } from './closing.js';
 import { type IdentitySource, openIdentitySource } from './identity-source.js';
+import type { InFlight } from './in-flight.js';
 import { publicUrlOf } from './instance.js';
-import { openCa } from './open-ca.js';
+import { openCas } from './open-ca.js';
 import { openLog } from './open-log.js';
-import { watchSigner } from './signer-watch.js';
 import type { PublishedLog } from './trust.js';
 
 /** What a running server holds open. */
@@ -24,7 +25,10 @@ export interface State {
   readonly publicUrl: string;
   readonly identity: IdentitySource;
   readonly ca: () => CertificateAuthority;
+  /** The same CAs with what comes and what was: changes are to be had here. */
+  readonly cas: CaSource;
   readonly signerTrouble: () => string | undefined;
+  readonly caRefusal: () => string | undefined;
   /** For log lines: which CA it is. */
   readonly caName: string;
   readonly ctLog: CtLogs | undefined;
@@ -40,6 +44,7 @@ export interface StateDeps {
   readonly metrics: Metrics;
   readonly clock: () => number;
   readonly closing: Closing;
+  readonly inFlight: InFlight;
 }
 
 /**
@@ -72,17 +77,15 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
   const data = await openDataDirectory(config.dataDir, { clock });
 
   const publicUrl = await publicUrlOf(config.dataDir, config.publicUrl, listenUrl);
-  const opened = await openCa(config.ca, data, clock);
-  const watched = watchSigner(opened.signer, clock);
-  const ca = { ...opened, signer: watched.signer };
+  const cas = await openCas(config, data, { ...deps, settled: () => deps.inFlight.settled() });
+  closing.add(() => cas.close());
   if (offlineRootPresent(config.dataDir)) {
     logger.warn(
       { directory: join(config.dataDir, 'offline') },
       'the root key still lies beside the server, which never needs it: move the directory offline/ to a safe place',
     );
   }
-  closing.add(() => ca.signer.close());
-  const log = await openLog(config, { ca, data, publicUrl, logger, clock });
+  const log = await openLog(config, { cas, data, publicUrl, logger, clock });
   if (log !== undefined) closing.add(() => log.ctLog.close());
   const tokens =
     config.tokenReuse === 'deny' ? openTokenStore({ directory: join(config.dataDir, 'tokens'), clock }) : undefined;
@@ -90,8 +93,10 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
   return {
     publicUrl,
     identity,
-    ca: () => ca,
-    signerTrouble: watched.trouble,
+    ca: cas.current,
+    cas,
+    signerTrouble: cas.signerTrouble,
+    caRefusal: cas.refusal,
     caName: config.ca.kind,
     ctLog: log?.ctLog,
     ctlogRoutes: log?.routes ?? new Map(),

@@ -1,58 +1,81 @@
-import type { KeyObject } from 'node:crypto';
+import { createHash, type KeyObject } from 'node:crypto';
 import { join } from 'node:path';
-import type { CertificateAuthority } from '../ca/authority.js';
 import { readIfExists } from '../ctlog/durable-file.js';
 import type { TrustFile } from '../http/app.js';
-import { operatorOf, type TrustedLog, type TrustMaterial, type TrustPeriod } from '../trust/material.js';
+import { operatorOf, type TrustedAuthority, type TrustedLog, type TrustMaterial } from '../trust/material.js';
 import { trustFileNames, writeTrustFiles } from '../trust/write.js';
+import type { CaView } from './ca-view.js';
 import type { IdentitySource } from './identity-source.js';
 
 /** A log as clients must come to trust it. */
 export interface PublishedLog {
   readonly url: string;
   readonly publicKey: KeyObject;
-  /** When it gave its first SCT at the earliest, if it is not as old as the CA. */
+  /** When it gave its first SCT at the earliest, if it is not as old as the first CA. */
   readonly start?: Date;
   /** When a log that is frozen gave its last SCT. */
   readonly end?: Date;
 }
 
-/** What lies under DATA-DIR/trust, and is served under /trust. */
-export interface WrittenTrust {
+/** What lies under DATA-DIR/trust and is served under /trust: always what clients need to know now. */
+export interface Trust {
   readonly directory: string;
-  readonly files: ReadonlyMap<string, TrustFile>;
+  files(): ReadonlyMap<string, TrustFile>;
+  /** Makes the files say what `view` and the identity configuration say; throws AppError STARTUP when it cannot. */
+  publish(view: CaView): Promise<void>;
 }
 
 export interface TrustedState {
   readonly publicUrl: string;
-  readonly ca: () => CertificateAuthority;
   /** Every log whose SCTs a certificate may carry. */
   readonly publishedLogs: readonly PublishedLog[];
   readonly identity: IdentitySource;
 }
 
-/**
- * Writes DATA-DIR/trust for clients and reads them back to be served. The log's key is good from the CA's first day on: no SCT
- * that matters can be older than the CA whose certificates carry it.
- */
-export async function writeTrust(dataDir: string, state: TrustedState): Promise<WrittenTrust> {
-  const { publicUrl } = state;
-  const ca = state.ca();
-  const operator = operatorOf(publicUrl);
-  const validFor = { start: ca.notBefore };
-  const material: TrustMaterial = {
-    cas: [{ chain: ca.chain, uri: publicUrl, validFor, operator }],
-    ctLogs: state.publishedLogs.map((log) => toTrustedLog(log, publicUrl, validFor)),
-    oidcProviders: loginIssuers(state.identity).map((url) => ({ url, validFor, operator: operatorOf(url) })),
-  };
+/** The trust files of DATA-DIR/trust, which the first `publish` writes and reads back to be served. */
+export function openTrust(dataDir: string, state: TrustedState): Trust {
   const directory = join(dataDir, 'trust');
-  await writeTrustFiles(directory, material);
-  return { directory, files: await readTrust(directory) };
+  let files: ReadonlyMap<string, TrustFile> = new Map();
+  let last: Promise<void> = Promise.resolve();
+  const write = async (view: CaView): Promise<void> => {
+    await writeTrustFiles(directory, trustMaterial(view, state));
+    files = await readTrust(directory);
+  };
+  return {
+    directory,
+    files: () => files,
+    publish(view) {
+      const done = last.then(() => write(view));
+      // One write after the other, whatever becomes of the one before.
+      last = done.catch(() => undefined);
+      return done;
+    },
+  };
+}
+
+/** What clients are to know: every CA and log, past and coming ones included, the one in use first. */
+export function trustMaterial(view: CaView, { publicUrl, publishedLogs, identity }: TrustedState): TrustMaterial {
+  const operator = operatorOf(publicUrl);
+  const cas = view.published.map(({ chain, notBefore, end }): TrustedAuthority => {
+    const validFor = { start: notBefore, ...(end === undefined ? {} : { end }) };
+    return { chain, uri: publicUrl, validFor, operator };
+  });
+  // No SCT that matters can be older than the CA whose certificate carries it.
+  const first = new Date(Math.min(...cas.map(({ validFor }) => validFor.start.getTime())));
+  return {
+    cas,
+    ctLogs: publishedLogs.map((log) => toTrustedLog(log, publicUrl, first)),
+    oidcProviders: loginIssuers(identity).map((url) => ({
+      url,
+      validFor: { start: view.active.notBefore },
+      operator: operatorOf(url),
+    })),
+  };
 }
 
 /** Our own log is the operator's, another is its host's. */
-function toTrustedLog(log: PublishedLog, publicUrl: string, ca: TrustPeriod): TrustedLog {
-  const validFor = { start: log.start ?? ca.start, ...(log.end === undefined ? {} : { end: log.end }) };
+function toTrustedLog(log: PublishedLog, publicUrl: string, first: Date): TrustedLog {
+  const validFor = { start: log.start ?? first, ...(log.end === undefined ? {} : { end: log.end }) };
   const operator = operatorOf(log.url.startsWith(publicUrl) ? publicUrl : log.url);
   return { baseUrl: log.url, publicKey: log.publicKey.export({ type: 'spki', format: 'der' }), validFor, operator };
 }
@@ -61,8 +84,10 @@ async function readTrust(directory: string): Promise<Map<string, TrustFile>> {
   const files = new Map<string, TrustFile>();
   for (const name of Object.values(trustFileNames)) {
     const bytes = await readIfExists(join(directory, name));
+    if (bytes === undefined) continue;
     const type = name.endsWith('.json') ? 'application/json' : 'application/x-pem-file';
-    if (bytes !== undefined) files.set(name, { type, text: Buffer.from(bytes).toString('utf8') });
+    const etag = `"${createHash('sha256').update(bytes).digest('base64url')}"`;
+    files.set(name, { type, text: Buffer.from(bytes).toString('utf8'), etag });
   }
   return files;
 }

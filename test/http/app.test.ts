@@ -21,7 +21,7 @@ function lab(overrides: Partial<AppDeps> = {}) {
     trustBundle: () => [chainPem],
     configuration: () => ({ issuers: [] }),
     readiness: () => [{ name: 'ct-log', ok: true }],
-    trustFiles: new Map([['ca.pem', { type: 'application/x-pem-file', text: chainPem.join('') }]]),
+    trustFiles: () => new Map([['ca.pem', { type: 'application/x-pem-file', text: chainPem.join(''), etag: '"one"' }]]),
     ctlogRoutes: new Map(),
     metrics,
     logger: pino({ level: 'silent' }),
