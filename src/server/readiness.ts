@@ -2,6 +2,7 @@ import type { CertificateAuthority } from '../ca/authority.js';
 import type { CtLogs } from '../ct/log.js';
 import type { Check } from '../http/app.js';
 import type { IdentitySource } from './identity-source.js';
+import type { Timestamps } from './open-tsa.js';
 
 export interface ReadinessDeps {
   readonly identity: IdentitySource;
@@ -10,6 +11,8 @@ export interface ReadinessDeps {
   /** Why the CAs on disk are not in force; the ones in force go on. */
   readonly caRefusal: () => string | undefined;
   readonly ctLog: CtLogs | undefined;
+  /** Undefined without a timestamp authority. */
+  readonly timestamps: Pick<Timestamps, 'routes' | 'trouble'>;
   readonly lifetimeMs: number;
   readonly clock: () => number;
   readonly stopping: () => boolean;
@@ -23,6 +26,7 @@ export function readinessChecks(deps: ReadinessDeps): Check[] {
     { ...check('certificate-authority', caTrouble(deps)), ...caNotice(deps) },
     check('signer', deps.signerTrouble()),
     check('ct-log', logTrouble(deps.ctLog)),
+    ...(deps.timestamps.routes === undefined ? [] : [check('timestamp-authority', deps.timestamps.trouble())]),
   ];
 }
 

@@ -101,7 +101,7 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   const trust = openTrust(config.dataDir, state);
   await state.cas.beforeChange(trust.publish);
   const trustDir = trust.directory;
-  front.handle(createApp({ ...service, trustFiles: trust.files, ctlogRoutes: state.ctlogRoutes }));
+  front.handle(createApp({ ...service, trustFiles: trust.files, ctlogRoutes: state.ctlogRoutes, tsaRoutes: state.timestamps.routes }));
   const grpcPort = await startGrpc(config, front, service, closing);
   closing.add(() => inFlight.drain());
   announce(config, state, logger, { url, grpcPort, trustDir });

@@ -18,6 +18,7 @@ import type { InFlight } from './in-flight.js';
 import { publicUrlOf } from './instance.js';
 import { openCas } from './open-ca.js';
 import { openLog } from './open-log.js';
+import { openTimestamps, type Timestamps } from './open-tsa.js';
 import type { PublishedLog } from './trust.js';
 
 /** What a running server holds open. */
@@ -36,6 +37,7 @@ export interface State {
   readonly ctlogRoutes: ReadonlyMap<string, Router>;
   readonly publishedLogs: readonly PublishedLog[];
   readonly tokens: TokenStore | undefined;
+  readonly timestamps: Timestamps;
 }
 
 export interface StateDeps {
@@ -87,6 +89,9 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
   }
   const log = await openLog(config, { cas, data, publicUrl, logger, clock });
   if (log !== undefined) closing.add(() => log.ctLog.close());
+  const lowest = log?.treeHeadTime ?? (() => 0);
+  const timestamps = await openTimestamps(config, publicUrl, { logger, metrics, clock, lowest });
+  closing.add(() => timestamps.close());
   const tokens =
     config.tokenReuse === 'deny' ? openTokenStore({ directory: join(config.dataDir, 'tokens'), clock }) : undefined;
   if (tokens !== undefined) closing.add(() => tokens.close());
@@ -102,5 +107,6 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
     ctlogRoutes: log?.routes ?? new Map(),
     publishedLogs: log?.published ?? [],
     tokens,
+    timestamps,
   };
 }

@@ -6,6 +6,7 @@ import { operatorOf, type TrustedAuthority, type TrustedLog, type TrustMaterial 
 import { trustFileNames, writeTrustFiles } from '../trust/write.js';
 import type { CaView } from './ca-view.js';
 import type { IdentitySource } from './identity-source.js';
+import type { Timestamps } from './open-tsa.js';
 
 /** A log as clients must come to trust it. */
 export interface PublishedLog {
@@ -30,6 +31,8 @@ export interface TrustedState {
   /** Every log whose SCTs a certificate may carry. */
   readonly publishedLogs: readonly PublishedLog[];
   readonly identity: IdentitySource;
+  /** Every authority whose timestamps count; the one in use first. */
+  readonly timestamps: Pick<Timestamps, 'trusted'>;
 }
 
 /** The trust files of DATA-DIR/trust, which the first `publish` writes and reads back to be served. */
@@ -54,7 +57,8 @@ export function openTrust(dataDir: string, state: TrustedState): Trust {
 }
 
 /** What clients are to know: every CA and log, past and coming ones included, the one in use first. */
-export function trustMaterial(view: CaView, { publicUrl, publishedLogs, identity }: TrustedState): TrustMaterial {
+export function trustMaterial(view: CaView, state: TrustedState): TrustMaterial {
+  const { publicUrl, publishedLogs, identity } = state;
   const operator = operatorOf(publicUrl);
   const cas = view.published.map(({ chain, notBefore, end }): TrustedAuthority => {
     const validFor = { start: notBefore, ...(end === undefined ? {} : { end }) };
@@ -65,6 +69,7 @@ export function trustMaterial(view: CaView, { publicUrl, publishedLogs, identity
   return {
     cas,
     ctLogs: publishedLogs.map((log) => toTrustedLog(log, publicUrl, first)),
+    tsas: state.timestamps.trusted,
     oidcProviders: loginIssuers(identity).map((url) => ({
       url,
       validFor: { start: view.active.notBefore },

@@ -23,14 +23,16 @@ const oidcApiVersion = 1;
  */
 export function signingConfigJson(material: TrustMaterial): unknown {
   const { cas, oidcProviders = [], rekors = [], tsas = [] } = material;
+  // A former authority must still be believed, and cannot be asked any more.
+  const inUse = tsas.filter(({ validFor }) => validFor.end === undefined);
   return SigningConfig.toJSON({
     mediaType: signingConfigMediaType,
     caUrls: toServices(cas.slice(0, 1).map((ca) => ({ ...ca, url: ca.uri, majorApiVersion: caApiVersion }))),
     oidcUrls: toServices(oidcProviders.map((oidc) => ({ ...oidc, majorApiVersion: oidcApiVersion }))),
     rekorTlogUrls: toServices(rekors.map((rekor) => ({ ...rekor, url: rekor.baseUrl }))),
     rekorTlogConfig: anyOf(rekors.length),
-    tsaUrls: toServices(tsas.map((tsa) => ({ ...tsa, url: tsa.uri, majorApiVersion: tsaApiVersion }))),
-    tsaConfig: anyOf(tsas.length),
+    tsaUrls: toServices(inUse.map((tsa) => ({ ...tsa, url: tsa.uri, majorApiVersion: tsaApiVersion }))),
+    tsaConfig: anyOf(inUse.length),
   });
 }
 

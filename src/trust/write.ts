@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { readIfExists, replaceFile, syncPath } from '../ctlog/durable-file.js';
 import { AppError, messageOf } from '../errors.js';
 import { encodePem } from '../x509/pem.js';
-import type { TrustMaterial } from './material.js';
+import type { TrustedAuthority, TrustMaterial } from './material.js';
 import { clientTrustConfigJson, signingConfigJson } from './signing-config.js';
 import { trustedRootJson } from './trusted-root.js';
 
@@ -14,6 +14,7 @@ export const trustFileNames = {
   clientTrustConfig: 'client_trust_config.json',
   caChain: 'ca.pem',
   ctLogKey: 'ctlog.pub.pem',
+  tsaChain: 'tsa.pem',
 } as const;
 
 /** The mode is set whatever the umask took away: nginx and the clients read these. */
@@ -21,8 +22,8 @@ const publicFile = { mode: 0o644, chmod: true, sync: true } as const;
 
 /**
  * Writes the trust files of an instance into `dir` (made if absent, 0755): trusted_root.json, signing_config.json,
- * ca.pem (the CA in use: issuing certificate first, root last), ctlog.pub.pem (the log in use) and, for an instance
- * with a Rekor, client_trust_config.json. Each file (0644) is replaced atomically and durably, and only when its content
+ * ca.pem (the CA in use: issuing certificate first, root last), ctlog.pub.pem (the log in use), tsa.pem (the timestamp
+ * authority in use, likewise) and, for an instance with a Rekor, client_trust_config.json. Each file (0644) is replaced atomically and durably, and only when its content
  * changes; a file that no longer describes the instance is removed.
  * @returns the names of the files that changed.
  * @throws AppError STARTUP, naming the file, when one cannot be written.
@@ -43,16 +44,21 @@ export async function writeTrustFiles(dir: string, material: TrustMaterial): Pro
 
 /** File contents by name; undefined for a file that this instance has nothing to say in. */
 function trustFiles(material: TrustMaterial): readonly (readonly [string, string | undefined])[] {
-  const chain = material.cas[0]?.chain.map((der) => encodePem('CERTIFICATE', der)).join('');
+  const tsa = material.tsas?.find(({ validFor }) => validFor.end === undefined);
   const log = material.ctLogs[0];
   const hasRekor = (material.rekors ?? []).length > 0;
   return [
     [trustFileNames.trustedRoot, toText(trustedRootJson(material))],
     [trustFileNames.signingConfig, toText(signingConfigJson(material))],
     [trustFileNames.clientTrustConfig, hasRekor ? toText(clientTrustConfigJson(material)) : undefined],
-    [trustFileNames.caChain, chain],
+    [trustFileNames.caChain, chainPem(material.cas[0])],
     [trustFileNames.ctLogKey, log === undefined ? undefined : encodePem('PUBLIC KEY', log.publicKey)],
+    [trustFileNames.tsaChain, chainPem(tsa)],
   ];
+}
+
+function chainPem(authority: TrustedAuthority | undefined): string | undefined {
+  return authority?.chain.map((der) => encodePem('CERTIFICATE', der)).join('');
 }
 
 function toText(value: unknown): string {

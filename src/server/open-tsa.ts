@@ -1,0 +1,49 @@
+import { randomBytes } from 'node:crypto';
+import type { Router } from 'express';
+import type { ServeConfig } from '../config/serve.js';
+import { operatorOf, type TrustedAuthority } from '../trust/material.js';
+import { recordTsa } from '../tsa/history.js';
+import { type OpenTsaDeps, openTsa } from '../tsa/open.js';
+import { timestampPath, tsaRoutes } from '../tsa/routes.js';
+import { parseCertificate } from '../x509/certificate.js';
+
+/** The timestamp authority of an instance, and those it had before. */
+export interface Timestamps {
+  /** Undefined without --tsa. */
+  readonly routes: Router | undefined;
+  /** Whose timestamps clients are to believe; the one in use, without an end, first. */
+  readonly trusted: readonly TrustedAuthority[];
+  /** Why there are no timestamps now; undefined while there are, and without --tsa. */
+  readonly trouble: () => string | undefined;
+  close(): Promise<void>;
+}
+
+type Deps = Pick<OpenTsaDeps, 'logger' | 'metrics' | 'clock' | 'lowest'>;
+
+/** Opens the authority of --tsa, if it is on; throws AppError STARTUP naming the flag or file that is wrong. */
+export async function openTimestamps(config: ServeConfig, publicUrl: string, deps: Deps): Promise<Timestamps> {
+  const { dataDir, tsa } = config;
+  const opened =
+    tsa === undefined ? undefined : await openTsa(tsa, { ...deps, dataDir, monotonic, random: randomBytes });
+  const periods = await recordTsa(dataDir, opened?.authority.chain.certificates, new Date(deps.clock()));
+  return {
+    routes: opened === undefined ? undefined : tsaRoutes({ ...opened, logger: deps.logger }),
+    trusted: periods.map(({ chain, end }) => ({
+      chain,
+      uri: `${publicUrl}${timestampPath}`,
+      validFor: { start: startOf(chain), ...(end === undefined ? {} : { end }) },
+      operator: operatorOf(publicUrl),
+    })),
+    trouble: () => opened?.authority.trouble(),
+    close: async () => opened?.close(),
+  };
+}
+
+/** Milliseconds of CLOCK_MONOTONIC, which no administrator and no NTP daemon can set. */
+function monotonic(): number {
+  return Number(process.hrtime.bigint() / 1000n) / 1000;
+}
+
+function startOf(chain: readonly Uint8Array[]): Date {
+  return new Date(Math.max(...chain.map((der) => parseCertificate(der).notBefore.getTime())));
+}
