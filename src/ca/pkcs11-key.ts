@@ -19,30 +19,31 @@ export function signersOf(config: Pkcs11Config): number {
 
 /**
  * The private key with this label. Whenever the public key is asked for, a new process loads the module afresh: a
- * module whose token went away (an HSM that restarted) does not find back to it otherwise.
+ * module whose token went away (an HSM that restarted) does not find back to it otherwise. The configuration is read
+ * afresh with it, and a PIN that was refused is not tried again: tokens lock themselves after a few wrong ones.
  */
 export function pkcs11Key(
-  config: Pkcs11Config,
+  readConfig: () => Pkcs11Config,
   keyLabel: string,
   start: StartTokenProcess = startTokenProcess,
 ): Pkcs11Key {
-  const { token, modulePath, pin, userType, maxSessions } = config;
+  const { token } = readConfig();
   let current: TokenProcess | undefined;
   let opened: OpenAnswer | undefined;
-  let refusal: Error | undefined;
+  let refused: { readonly pin: string | undefined; readonly error: Error } | undefined;
 
   async function connect(): Promise<OpenAnswer> {
-    if (refusal !== undefined) throw refusal;
+    const config = readConfig();
+    const { pin } = config;
+    if (refused !== undefined && refused.pin === pin) throw refused.error;
     await current?.close();
     current = start(signersOf(config));
     try {
-      return await current.open({ modulePath, token, pin, userType, maxSessions, keyLabel });
-    } catch (error) {
-      if (error instanceof PinRefused) {
-        refusal = new Error(`${error.message}; it is not tried again, since that could lock the token`, {
-          cause: error,
-        });
-      }
+      return await current.open({ ...config, keyLabel });
+    } catch (cause) {
+      if (!(cause instanceof PinRefused)) throw cause;
+      const error = new Error(`${cause.message}; it is not tried again, since that could lock the token`, { cause });
+      refused = { pin, error };
       throw error;
     }
   }

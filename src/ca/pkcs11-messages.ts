@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Pkcs11Config } from './pkcs11-config.js';
 
 /** What the process that holds the PKCS#11 module is asked; every request has a number that its answer repeats. */
 export type TokenRequest =
@@ -6,13 +7,7 @@ export type TokenRequest =
   | { readonly id: number; readonly do: 'sign'; readonly mechanism: number; readonly input: Uint8Array };
 
 /** Loads the module, logs in and looks for the key; the first request of every process. */
-export interface OpenRequest {
-  readonly modulePath: string;
-  readonly token: { readonly by: 'label' | 'serial number' | 'slot number'; readonly value: string };
-  readonly pin: string | undefined;
-  readonly userType: number;
-  /** Sessions at the same time, one of them for the login. */
-  readonly maxSessions: number;
+export interface OpenRequest extends Pkcs11Config {
   readonly keyLabel: string;
 }
 

@@ -6,7 +6,7 @@ import { encodePem } from '../x509/pem.js';
 import type { CertificateAuthority } from './authority.js';
 import { afterMs } from './call-queue.js';
 import { loadChain } from './chain.js';
-import { type Pkcs11Config, readPkcs11Config } from './pkcs11-config.js';
+import { readPkcs11Config } from './pkcs11-config.js';
 import { pkcs11Key, signersOf } from './pkcs11-key.js';
 import type { OpenAnswer } from './pkcs11-messages.js';
 import type { RecoveryChange } from './recovery.js';
@@ -66,8 +66,9 @@ async function open(
   choice: Pkcs11KeyChoice,
   deps: Pkcs11Deps,
 ): Promise<{ readonly signer: Signer; readonly certificates: OpenAnswer['certificates'] }> {
-  const config: Pkcs11Config = readPkcs11Config(choice.configPath);
-  const key = pkcs11Key(config, choice.keyLabel);
+  const readConfig = () => readPkcs11Config(choice.configPath);
+  const config = readConfig();
+  const key = pkcs11Key(readConfig, choice.keyLabel);
   const signer = await openRemoteSigner(key, {
     ...remoteSignerDefaults,
     ...deps,

@@ -3,6 +3,7 @@ import type { TsaSettings } from '../tsa/open.js';
 import { type CtLogChoice, ctLogNotices, type ExternalLogChoice, isHttpUrl, readCtLogsFile } from './ct-logs.js';
 import { parseDuration } from './duration.js';
 import { type FlagName, type FlagValues, flagNames, flagRow } from './flags.js';
+import { type Pkcs11CaChoice, pkcs11Ca } from './pkcs11-ca.js';
 import { tsaSettings } from './tsa.js';
 
 export { parseDuration };
@@ -18,7 +19,8 @@ export type CaChoice =
       readonly password?: string;
       /** Whether replaced files are loaded by themselves. */
       readonly watch: boolean;
-    };
+    }
+  | Pkcs11CaChoice;
 
 export interface TlsFiles {
   readonly certificatePath: string;
@@ -65,7 +67,6 @@ export interface ServeConfig {
 }
 
 const plannedCas: Readonly<Record<string, string>> = {
-  pkcs11ca: 'PKCS#11 keys are not supported yet',
   kmsca: 'KMS keys are not supported yet',
   tinkca: 'Tink keysets are not supported; export the key and use --ca fileca',
   googleca: 'GCP CA Service is not supported',
@@ -178,10 +179,11 @@ function caChoice(read: Reader): CaChoice {
   if (ca === '') return { kind: 'data-directory' };
   if (ca === 'ephemeralca') return { kind: 'ephemeral' };
   if (ca === 'fileca') return fileCa(read);
+  if (ca === 'pkcs11ca') return pkcs11Ca(read);
   const why = plannedCas[ca];
   if (why !== undefined)
-    throw new AppError('STARTUP', `${read.source('ca')} is "${ca}": ${why}; fileca and ephemeralca are`);
-  throw read.wrong('ca', 'fileca or ephemeralca, or no --ca for the CA in the data directory');
+    throw new AppError('STARTUP', `${read.source('ca')} is "${ca}": ${why}; fileca, pkcs11ca and ephemeralca are`);
+  throw read.wrong('ca', 'fileca, pkcs11ca or ephemeralca, or no --ca for the CA in the data directory');
 }
 
 function fileCa(read: Reader): CaChoice {

@@ -11,8 +11,8 @@ import { openLogSet } from '../ct/log-set.js';
 import { AppError, messageOf } from '../errors.js';
 import type { CaSource } from './ca-source.js';
 import { acceptedChains } from './ca-view.js';
+import { readFlagFile } from './flag-files.js';
 import { openShardedLog } from './log-shards.js';
-import { readFlagFile } from './open-ca.js';
 import type { PublishedLog } from './trust.js';
 
 export interface OpenedLogs {

@@ -145,7 +145,12 @@ test.each([
   ['a boolean that is none', { 'allow-private-issuers': 'maybe' }, /true or false/],
   ['a duration without a unit', { 'request-timeout': '10' }, /--request-timeout is "10"; expected a duration/],
   ['an unknown CA', { ca: 'filca' }, /--ca is "filca"; expected fileca or ephemeralca/],
-  ['a CA that is not there yet', { ca: 'pkcs11ca' }, /PKCS#11 keys are not supported yet/],
+  ['a PKCS#11 CA without certificate', { ca: 'pkcs11ca' }, /--ca pkcs11ca needs --hsm-caroot-id/],
+  [
+    'a PKCS#11 CA with two chains',
+    { ca: 'pkcs11ca', 'hsm-cert-chain-path': 'a.pem', 'aws-hsm-root-ca-path': 'b.pem' },
+    /--hsm-cert-chain-path and --aws-hsm-root-ca-path both name the chain/,
+  ],
   ['fileca without a certificate', { ca: 'fileca' }, /needs --fileca-cert/],
   ['fileca without a key', { ca: 'fileca', 'fileca-cert': 'c' }, /needs --fileca-key/],
   ['an external log without its key', { 'ct-log-url': 'http://l/x' }, /--ct-log-public-key-path/],
