@@ -50,6 +50,8 @@ interface Asked {
   readonly client: ReturnType<typeof witnessClient>;
   busy: boolean;
   failures: number;
+  /** What the operator was told of it last. */
+  told: string | undefined;
   /** Not asked before, in milliseconds since the epoch. */
   notBefore: number;
 }
@@ -101,6 +103,7 @@ class Witnessing implements WitnessedStorage {
       client: witnessClient({ witness, transport, clock, timeoutMs }),
       busy: false,
       failures: 0,
+      told: undefined,
       notBefore: Number.NEGATIVE_INFINITY,
     }));
   }
@@ -199,7 +202,7 @@ class Witnessing implements WitnessedStorage {
     try {
       const line = await client.cosign(target, this.#closing.signal);
       if (asked.failures > 0) logger.info({ witness: witness.name }, `the witness ${witness.name} cosigns again`);
-      asked.failures = 0;
+      [asked.failures, asked.told] = [0, undefined];
       asked.notBefore = Number.NEGATIVE_INFINITY;
       onAnswer(witness.name, 'cosigned');
       target.lines.set(witness.name, line);
@@ -229,13 +232,15 @@ class Witnessing implements WitnessedStorage {
     });
   }
 
-  #tellFailure({ witness, failures }: Asked, failure: string, error: unknown): void {
+  #tellFailure(asked: Asked, failure: string, error: unknown): void {
     const { logger } = this.#options;
+    const { witness, told } = asked;
+    asked.told = failure;
     const entry = { witness: witness.name, url: witness.url, reason: failure, err: error };
     const text = `the witness ${witness.name} did not cosign: ${messageOf(error)}`;
     // A witness that knows another history is news each time; one that is down is news once.
     if (failure === 'conflict') logger.error(entry, text);
-    else if (failures === 1) logger.warn(entry, text);
+    else if (failure !== told) logger.warn(entry, text);
   }
 
   /** Called when a question has ended: says when a quorum is missing, and when it is back. */
