@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
+import { registerCa } from './cli/ca.js';
 import { registerCheck } from './cli/check.js';
 import { registerLog } from './cli/log.js';
 import { registerQuickstart } from './cli/quickstart.js';
@@ -23,6 +24,7 @@ async function main(argv: readonly string[]): Promise<number> {
   registerRequest(program, done);
   registerCheck(program, done);
   registerLog(program, done);
+  registerCa(program, done);
   try {
     await program.parseAsync(argv);
   } catch (error) {
