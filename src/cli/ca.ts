@@ -1,9 +1,20 @@
 import type { Command } from 'commander';
+import { registerCaAdd } from './ca-add.js';
+import { registerCaDelete } from './ca-delete.js';
+import { registerCaList } from './ca-list.js';
+import { registerCaPromote } from './ca-promote.js';
+import { registerCaRetire } from './ca-retire.js';
 
 type Register = (ca: Command, done: (code: number) => void) => void;
 
 /** In the order in which `mayfly ca --help` lists them: making keys, looking at them, a CA's life. */
-const subcommands: readonly Register[] = [];
+const subcommands: readonly Register[] = [
+  registerCaAdd,
+  registerCaList,
+  registerCaPromote,
+  registerCaRetire,
+  registerCaDelete,
+];
 
 /** `mayfly ca …`: the keys and certificates of a certificate authority, from ceremony to retirement. */
 export function registerCa(program: Command, done: (code: number) => void): void {
