@@ -23,6 +23,7 @@ export function reportText(report: QuickstartReport): string {
   const places: [string, string][] = [
     ['certificate authority', url],
     ['transparency log', `${url}/ctlog`],
+    ['timestamp authority', `${url}/api/v1/timestamp`],
     ['gRPC', `${demoHost}:${ports.grpc}`],
     ['metrics', `http://${demoHost}:${ports.metrics}/metrics`],
     ['identity provider', `${issuer} (demo: gives everybody a token for ${email})`],
@@ -58,13 +59,13 @@ function cosignText({ dataDir, url, issuer, email, program }: QuickstartReport):
     `--trusted-root ${quote(paths.trustedRoot)}`,
     `--certificate-identity ${quote(email)}`,
     `--certificate-oidc-issuer ${quote(issuer)}`,
-    `--insecure-ignore-tlog ${quote(file)}`,
+    `--use-signed-timestamps --insecure-ignore-tlog ${quote(file)}`,
   ];
   const dataDirFlag = dataDir === defaultDataDir ? '' : ` --data-dir ${quote(dataDir)}`;
   return `${command(sign)}
 ${command(verify)}
   The token is good for an hour; a new one: ${program} quickstart token${dataDirFlag}
-  Verify within the certificate's ten minutes: there is no timestamp authority here to say when the file was signed.
+  The bundle verifies for years: a timestamp in it proves that the certificate was valid when the file was signed.
   For a certificate in a file: ${program} request --url ${url} --identity-token-file ${quote(paths.token)}
 `;
 }

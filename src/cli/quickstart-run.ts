@@ -164,6 +164,7 @@ function serverFlags(dataDir: string, ports: QuickstartPorts): Record<string, st
     'data-dir': dataDir,
     'public-url': urlOf(ports.http),
     'config-path': quickstartPaths(dataDir).config,
+    tsa: 'true',
     log_type: 'dev',
     'log-level': 'error',
   };

@@ -10,6 +10,8 @@ export type ImprintHash = (typeof imprintHashes)[number];
 /** A timestamp request, whichever way it came: RFC 3161 Section 2.4.1 without what is refused anyway. */
 export interface TimestampRequest {
   readonly hash: ImprintHash;
+  /** Whether the request had NULL after the algorithm's name or nothing: the token's imprint must be the same. */
+  readonly nullParameters: boolean;
   /** As long as `hash` says. */
   readonly digest: Uint8Array;
   /** Dotted OID of the policy the client insists on. */

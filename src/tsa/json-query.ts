@@ -32,6 +32,7 @@ export function parseJsonQuery(body: Uint8Array): TimestampRequest {
   if (digest === undefined) throw new AppError('TSA_REQUEST_MALFORMED', 'artifactHash is not base64');
   return {
     hash,
+    nullParameters: true,
     digest: checkDigest(hash, digest),
     policy: tsaPolicyOID || undefined,
     nonce: typeof nonce === 'number' ? integerOctets(exactNonce(body, nonce)) : undefined,

@@ -23,6 +23,7 @@ export function parseQuery(der: Uint8Array): TimestampRequest {
   }
   return {
     hash,
+    nullParameters: hashAlgorithm.algorithmParams !== undefined,
     digest: checkDigest(hash, digest),
     policy: query.reqPolicy,
     nonce: query.nonce === undefined ? undefined : readNonce(query.nonce),

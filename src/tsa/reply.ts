@@ -21,6 +21,7 @@ export type Failure = keyof typeof failureBits;
 const failures: Partial<Readonly<Record<ErrorCode, Failure>>> = {
   TSA_ALGORITHM_UNSUPPORTED: 'badAlg',
   TSA_REQUEST_UNSUPPORTED: 'badRequest',
+  BODY_MALFORMED: 'badDataFormat',
   TSA_REQUEST_MALFORMED: 'badDataFormat',
   TSA_POLICY_UNACCEPTED: 'unacceptedPolicy',
   TSA_EXTENSION_UNACCEPTED: 'unacceptedExtension',

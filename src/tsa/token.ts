@@ -108,7 +108,7 @@ function tstInfo(request: TimestampRequest, fields: TokenFields, certificate: pk
     messageImprint: new pkijs.MessageImprint({
       hashAlgorithm: new pkijs.AlgorithmIdentifier({
         algorithmId: request.hash.oid,
-        algorithmParams: new asn1js.Null(),
+        ...(request.nullParameters ? { algorithmParams: new asn1js.Null() } : {}),
       }),
       hashedMessage: new asn1js.OctetString({ valueHex: request.digest }),
     }),
