@@ -1,12 +1,11 @@
 import { AppError } from '../errors.js';
-import { type After, afterMs } from './call-queue.js';
+import { afterMs } from './call-queue.js';
 import { openAwsKey } from './kms-aws.js';
 import { openAzureKey } from './kms-azure.js';
 import { openGcpKey } from './kms-gcp.js';
 import type { KmsDeps } from './kms-provider.js';
 import { type KmsKeyName, parseKmsUri } from './kms-uri.js';
 import { openVaultKey } from './kms-vault.js';
-import type { RecoveryChange } from './recovery.js';
 import type { RemoteKey } from './remote-key.js';
 import { openRemoteSigner, type RemoteSignerOptions, remoteSignerDefaults } from './remote-signer.js';
 import type { Signer } from './signer.js';
@@ -15,11 +14,8 @@ import type { Signer } from './signer.js';
 export interface KmsSignerOptions extends Partial<RemoteSignerOptions> {
   readonly environment: KmsDeps['environment'];
   readonly expectedKey?: KmsDeps['expectedKey'];
-  /** Milliseconds since the epoch. */
-  readonly clock?: () => number;
-  readonly random?: () => number;
-  readonly after?: After;
-  readonly onChange?: (change: RecoveryChange) => void;
+  /** Told which key and version was chosen, once it has signed. */
+  readonly onOpen?: (description: string) => void;
 }
 
 type Open<N extends KmsKeyName> = (name: N, deps: KmsDeps) => RemoteKey | Promise<RemoteKey>;
@@ -37,31 +33,30 @@ const providers: { readonly [P in KmsKeyName['provider']]: Open<Extract<KmsKeyNa
  * begins with `options.setting`, "--kms-resource" unless told.
  */
 export async function openKmsSigner(uri: string, options: KmsSignerOptions): Promise<Signer> {
-  const setting = options.setting ?? '--kms-resource';
-  const limits = { ...remoteSignerDefaults, ...options };
-  const { environment, expectedKey } = options;
-  const key = await openKey(
-    parseKmsUri(uri, setting),
-    { environment, expectedKey, maxConcurrent: limits.maxConcurrent },
-    setting,
-  );
-  return openRemoteSigner(key, {
-    ...limits,
-    setting,
-    clock: options.clock ?? Date.now,
-    random: options.random ?? Math.random,
-    after: options.after ?? afterMs,
-    onChange: options.onChange ?? (() => undefined),
-  });
+  const settings = { ...defaults, ...options };
+  const key = await openKey(parseKmsUri(uri, settings.setting), settings);
+  const signer = await openRemoteSigner(key, settings);
+  settings.onOpen(key.describe);
+  return signer;
 }
 
-async function openKey(name: KmsKeyName, deps: KmsDeps, setting: string): Promise<RemoteKey> {
+const defaults = {
+  ...remoteSignerDefaults,
+  setting: '--kms-resource',
+  clock: Date.now,
+  random: Math.random,
+  after: afterMs,
+  onChange: () => undefined,
+  onOpen: () => undefined,
+};
+
+async function openKey(name: KmsKeyName, deps: KmsDeps & { readonly setting: string }): Promise<RemoteKey> {
   const open = providers[name.provider] as Open<KmsKeyName>;
   try {
     return withCauses(await open(name, deps));
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    throw new AppError('STARTUP', `${setting}: ${error.detail}`, { cause: error });
+    throw new AppError('STARTUP', `${deps.setting}: ${error.detail}`, { cause: error });
   }
 }
 

@@ -28,7 +28,7 @@ export const serveFlags = {
   'config-path': flag('string', 'file with the identity configuration, YAML or JSON', '/etc/fulcio-config/config.yaml'),
   ca: flag(
     'string',
-    'fileca | pkcs11ca | ephemeralca; without it, the CA in the data directory, made at the first start',
+    'fileca | pkcs11ca | kmsca | ephemeralca; without it, the CA in the data directory, made at the first start',
   ),
   'fileca-cert': flag('string', 'PEM chain of the file CA: issuing certificate first, root last'),
   'fileca-key': flag('string', 'PEM private key of the file CA'),
@@ -43,10 +43,15 @@ export const serveFlags = {
   'hsm-key-label': flag('string', 'CKA_LABEL of the CA key in the token (only with --ca pkcs11ca)', 'PKCS11CA'),
   'hsm-cert-chain-path': flag('string', 'PEM chain of the PKCS#11 CA, instead of --hsm-caroot-id'),
   'aws-hsm-root-ca-path': flag('string', 'the same as --hsm-cert-chain-path'),
-  'kms-resource': flag('string', 'KMS key (only with --ca kmsca)'),
-  'kms-cert-chain-path': flag('string', 'PEM chain of the KMS CA'),
-  'gcp-kms-retries': flag('string', 'retries towards GCP KMS'),
-  'gcp-kms-timeout': flag('string', 'seconds per call to GCP KMS'),
+  'kms-resource': flag(
+    'string',
+    'KMS key: awskms://, gcpkms://, azurekms:// or hashivault:// (only with --ca kmsca; docs/kms.md)',
+  ),
+  'kms-cert-chain-path': flag('string', 'PEM chain of the KMS CA: issuing certificate first, root last'),
+  'gcp-kms-retries': flag('string', 'accepted for compatibility', undefined, {
+    ignored: 'a failed signature is repeated once the key has been found to work',
+  }),
+  'gcp-kms-timeout': flag('string', 'longest time of one call to GCP KMS, in seconds (0: 5)'),
   'tink-kms-resource': flag('string', 'KMS key of an encrypted Tink keyset'),
   'tink-keyset-path': flag('string', 'encrypted Tink keyset'),
   'tink-cert-chain-path': flag('string', 'PEM chain of the Tink CA'),

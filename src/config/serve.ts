@@ -3,6 +3,7 @@ import type { TsaSettings } from '../tsa/open.js';
 import { type CtLogChoice, ctLogNotices, type ExternalLogChoice, isHttpUrl, readCtLogsFile } from './ct-logs.js';
 import { parseDuration } from './duration.js';
 import { type FlagName, type FlagValues, flagNames, flagRow } from './flags.js';
+import { type KmsCaChoice, kmsCa } from './kms-ca.js';
 import { type Pkcs11CaChoice, pkcs11Ca } from './pkcs11-ca.js';
 import { tsaSettings } from './tsa.js';
 
@@ -20,6 +21,7 @@ export type CaChoice =
       /** Whether replaced files are loaded by themselves. */
       readonly watch: boolean;
     }
+  | KmsCaChoice
   | Pkcs11CaChoice;
 
 export interface TlsFiles {
@@ -66,8 +68,7 @@ export interface ServeConfig {
   readonly notices: readonly string[];
 }
 
-const plannedCas: Readonly<Record<string, string>> = {
-  kmsca: 'KMS keys are not supported yet',
+const unsupportedCas: Readonly<Record<string, string>> = {
   tinkca: 'Tink keysets are not supported; export the key and use --ca fileca',
   googleca: 'GCP CA Service is not supported',
 };
@@ -180,10 +181,14 @@ function caChoice(read: Reader): CaChoice {
   if (ca === 'ephemeralca') return { kind: 'ephemeral' };
   if (ca === 'fileca') return fileCa(read);
   if (ca === 'pkcs11ca') return pkcs11Ca(read);
-  const why = plannedCas[ca];
+  if (ca === 'kmsca') return kmsCa(read);
+  const why = unsupportedCas[ca];
   if (why !== undefined)
-    throw new AppError('STARTUP', `${read.source('ca')} is "${ca}": ${why}; fileca, pkcs11ca and ephemeralca are`);
-  throw read.wrong('ca', 'fileca, pkcs11ca or ephemeralca, or no --ca for the CA in the data directory');
+    throw new AppError(
+      'STARTUP',
+      `${read.source('ca')} is "${ca}": ${why}; fileca, pkcs11ca, kmsca and ephemeralca are`,
+    );
+  throw read.wrong('ca', 'fileca, pkcs11ca, kmsca or ephemeralca, or no --ca for the CA in the data directory');
 }
 
 function fileCa(read: Reader): CaChoice {

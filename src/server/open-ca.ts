@@ -6,10 +6,15 @@ import type { CaChoice, ServeConfig } from '../config/serve.js';
 import { dataDirectoryPlace, externalPlace } from './ca-place.js';
 import { type CaSource, type CaSourceDeps, openCaSource } from './ca-source.js';
 import { loadChainFile, naming, readFlagFile } from './flag-files.js';
-import { openPkcs11, type RemoteCaDeps } from './open-remote-ca.js';
+import { type KmsCaDeps, openKmsCa } from './open-kms-ca.js';
+import { openPkcs11 } from './open-remote-ca.js';
 
 /** The CAs of the settings, opened, recorded and watched; throws AppError STARTUP naming the flag and the file that is wrong. */
-export async function openCas(config: ServeConfig, data: DataDirectory, deps: CaSourceDeps): Promise<CaSource> {
+export async function openCas(
+  config: ServeConfig,
+  data: DataDirectory,
+  deps: CaSourceDeps & KmsCaDeps,
+): Promise<CaSource> {
   const { ca: choice, certificateLifetimeMs: lifetimeMs } = config;
   const { clock } = deps;
   if (choice.kind === 'data-directory') {
@@ -24,9 +29,10 @@ export async function openCas(config: ServeConfig, data: DataDirectory, deps: Ca
 type ExternalChoice = Exclude<CaChoice, { kind: 'data-directory' }>;
 
 /** Opens the CA that the flags name; throws AppError STARTUP naming the flag and the file that is wrong. */
-async function openCa(choice: ExternalChoice, deps: RemoteCaDeps): Promise<CertificateAuthority> {
+async function openCa(choice: ExternalChoice, deps: KmsCaDeps): Promise<CertificateAuthority> {
   if (choice.kind === 'ephemeral') return createEphemeralCa(deps.clock);
   if (choice.kind === 'pkcs11') return openPkcs11(choice, deps);
+  if (choice.kind === 'kms') return openKmsCa(choice, deps);
   return openFileCa(choice, deps.clock);
 }
 
@@ -37,6 +43,7 @@ function watchedFiles(choice: ExternalChoice): { readonly files: readonly string
     const { certificate } = choice;
     return { files: certificate.in === 'file' ? [certificate.path] : [], watch: true };
   }
+  if (choice.kind === 'kms') return { files: [choice.chainPath], watch: true };
   return { files: [choice.certPath, choice.keyPath], watch: choice.watch };
 }
 
