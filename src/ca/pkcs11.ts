@@ -90,20 +90,22 @@ export function chainFromToken(
   id: Uint8Array,
   publicKey: KeyObject,
 ): readonly Uint8Array[] {
-  const withId = certificates.filter((entry) => Buffer.compare(entry.id, id) === 0);
-  if (withId.length === 0) throw new AppError('STARTUP', notFound(certificates, id));
+  const hasId = (entry: { readonly id: Uint8Array }): boolean => Buffer.compare(entry.id, id) === 0;
+  if (!certificates.some(hasId)) throw new AppError('STARTUP', notFound(certificates, id));
+  const all = certificates.flatMap(parsed);
+  const withId = all.filter(hasId);
   const spki = publicKey.export({ type: 'spki', format: 'der' });
-  const parsed = withId.flatMap(readable);
-  const first = parsed.find((certificate) => spki.equals(certificate.spki)) ?? parsed[0];
+  const first = withId.find(({ certificate }) => spki.equals(certificate.spki)) ?? withId[0];
   if (first === undefined) throw new AppError('STARTUP', 'the certificate in the token cannot be read');
-  const chain = [first];
-  const others = certificates.flatMap(readable);
-  for (let last = first; !isSelfIssued(last); ) {
-    const issuer = others.find((other) => !chain.includes(other) && Buffer.compare(other.subject, last.issuer) === 0);
+  const chain = [first.certificate];
+  for (let last = first.certificate; !isSelfIssued(last); ) {
+    const issuer = all.find(
+      ({ certificate }) => !chain.includes(certificate) && Buffer.compare(certificate.subject, last.issuer) === 0,
+    );
     // What is missing, loadChain says.
     if (issuer === undefined) break;
-    chain.push(issuer);
-    last = issuer;
+    last = issuer.certificate;
+    chain.push(last);
   }
   return chain.map(({ der }) => der);
 }
@@ -112,10 +114,12 @@ function isSelfIssued({ issuer, subject }: Certificate): boolean {
   return Buffer.compare(issuer, subject) === 0;
 }
 
+type Entry = OpenAnswer['certificates'][number];
+
 /** Tokens hold other people's certificates too: one that cannot be read is passed over. */
-function readable({ der }: { readonly der: Uint8Array }): Certificate[] {
+function parsed({ id, der }: Entry): { readonly id: Uint8Array; readonly certificate: Certificate }[] {
   try {
-    return [parseCertificate(der)];
+    return [{ id, certificate: parseCertificate(der) }];
   } catch (error) {
     if (error instanceof DerError) return [];
     throw error;

@@ -144,7 +144,7 @@ test.each([
   ['a port that is a word', { 'grpc-port': 'x' }, /^--grpc-port is "x"/],
   ['a boolean that is none', { 'allow-private-issuers': 'maybe' }, /true or false/],
   ['a duration without a unit', { 'request-timeout': '10' }, /--request-timeout is "10"; expected a duration/],
-  ['an unknown CA', { ca: 'filca' }, /--ca is "filca"; expected fileca or ephemeralca/],
+  ['an unknown CA', { ca: 'filca' }, /--ca is "filca"; expected fileca, pkcs11ca/],
   ['a PKCS#11 CA without certificate', { ca: 'pkcs11ca' }, /--ca pkcs11ca needs --hsm-caroot-id/],
   [
     'a PKCS#11 CA with two chains',
