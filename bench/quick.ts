@@ -8,7 +8,7 @@ import { startFulcio, startMayfly } from './lib/targets.js';
 const main = process.env.MAIN ?? 'dist/main.js';
 const node = process.env.NODE_BIN ?? process.execPath;
 mkdirSync('.cache', { recursive: true });
-const dir = mkdtempSync(join(resolve('.cache'), 'bench-'));
+const dir = mkdtempSync(join(resolve(process.env.DIR ?? '.cache'), 'bench-'));
 const ca = await makeCa(dir, (process.env.CURVE ?? 'P-256') as 'P-256', 'with intermediate');
 const issuer = await startBenchIssuer('RS256');
 const corpus = join(dir, 'corpus');

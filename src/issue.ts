@@ -9,7 +9,7 @@ import type { LeafTemplate } from './issuance/steps.js';
 import type { CertificateWork } from './issuance/work.js';
 import type { KeyPolicy, KeyRequest, ProvenKey } from './proof.js';
 import type { TokenStore } from './token-reuse.js';
-import { newSerial } from './x509/tbs.js';
+import { assembleTbs, newSerial } from './x509/tbs.js';
 
 /** What a client asks for, whichever wire it came over. */
 export interface IssueRequest {
@@ -30,7 +30,8 @@ export interface Issued {
   readonly key: ProvenKey;
 }
 
-export type Stage = 'token' | 'proof' | 'sign' | 'log';
+export const stageNames = ['token', 'proof', 'sign', 'log'] as const;
+export type Stage = (typeof stageNames)[number];
 
 export interface IssueDeps {
   /** The identity configuration in force; one snapshot is taken per request. */
@@ -69,7 +70,7 @@ export async function issue(request: IssueRequest, deps: IssueDeps, signal: Abor
   const { challenge, alternativeChallenge: other } = principal;
   const challenges = [challenge.value, ...(other === undefined ? [] : [other.value])] as const;
   const order = { request: request.key, challenges, policy: deps.keyPolicy, leaf, logged };
-  const { key, precertificate, tbs, seconds } = await deps.work.precertify(order, ca);
+  const { key, precertificate, parts, seconds } = await deps.work.precertify(order, ca);
   deps.observe('proof', seconds.proof);
   deps.observe('sign', seconds.sign);
   // Nothing can fail any more that is not the log's or the signer's trouble, so the token's one use is spent now.
@@ -77,11 +78,12 @@ export async function issue(request: IssueRequest, deps: IssueDeps, signal: Abor
   const identity = { ca, serial: leaf.serial, principal, key };
   if (deps.ctLog === undefined) return { ...identity, certificate: precertificate, scts: undefined };
   const submitted = performance.now();
+  const tbs = assembleTbs(parts);
   const submission = { precertificate, chain: ca.chain, tbs, issuerKeyHash: ca.issuerKeyHash };
   const scts = await deps.ctLog.submit(submission, signal);
   const answered = performance.now();
   deps.observe('log', (answered - submitted) / 1000);
-  const certificate = await deps.work.certify({ leaf, spki: key.spki, precertificate, scts }, ca);
+  const certificate = await deps.work.certify({ parts, precertificate, scts }, ca);
   deps.observe('sign', (performance.now() - answered) / 1000);
   return { ...identity, certificate, scts };
 }

@@ -71,16 +71,11 @@ function flagsOf(name: KeyAlgorithmName): readonly string[] {
  *
  * Throws AppError KEY_*, CSR_*, SIGNING_ALGORITHM_NOT_PERMITTED, PROOF_MISSING or PROOF_INVALID.
  */
-export async function proveKey(
-  request: KeyRequest,
-  challenge: string,
-  policy: KeyPolicy,
-  verifier: Verifier = verifyOnPool,
-): Promise<ProvenKey> {
+export async function proveKey(request: KeyRequest, challenge: string, policy: KeyPolicy): Promise<ProvenKey> {
   const { algorithm, spki } =
     request.kind === 'csr'
-      ? await proveByCsr(parseCsr(request.csr), policy, verifier)
-      : await proveByChallenge(request.key, request.proof, challenge, policy, verifier);
+      ? await proveByCsr(parseCsr(request.csr), policy)
+      : await proveByChallenge(request.key, request.proof, challenge, policy);
   return { algorithm, spki, fingerprint: hash('sha256', spki, 'hex') };
 }
 
@@ -89,7 +84,6 @@ async function proveByChallenge(
   proof: Uint8Array,
   challenge: string,
   policy: KeyPolicy,
-  verifier: Verifier,
 ): Promise<ImportedKey> {
   const imported = permitted(await importKey(key), policy);
   const algorithm = keyAlgorithms[imported.algorithm];
@@ -97,14 +91,14 @@ async function proveByChallenge(
   const expected = `expected ${proofTitle(algorithm)} over ${JSON.stringify(challenge.slice(0, 256))}`;
   if (proof.length === 0) throw new AppError('PROOF_MISSING', `found no proof of possession; ${expected}`);
   const signed = Buffer.from(challenge, 'utf8');
-  if (await verifySignature(algorithm, imported.key, signed, proof, verifier)) return imported;
+  if (await verifySignature(algorithm, imported.key, signed, proof)) return imported;
   throw new AppError(
     'PROOF_INVALID',
     `the proof of possession (${proof.length} bytes) does not verify with the given key; ${expected}`,
   );
 }
 
-async function proveByCsr(csr: SigningRequest, policy: KeyPolicy, verifier: Verifier): Promise<ImportedKey> {
+async function proveByCsr(csr: SigningRequest, policy: KeyPolicy): Promise<ImportedKey> {
   const imported = permitted(await importSpki(csr.spki), policy);
   const algorithm = keyAlgorithms[imported.algorithm];
   if (csr.signatureAlgorithm !== algorithm.csrSignature) {
@@ -114,7 +108,7 @@ async function proveByCsr(csr: SigningRequest, policy: KeyPolicy, verifier: Veri
       `the request is signed with ${known ?? unsupportedName(csr.signatureAlgorithm)}; expected ${proofTitle(algorithm)}`,
     );
   }
-  if (await verifySignature(algorithm, imported.key, csr.signedBytes, csr.signature, verifier)) return imported;
+  if (await verifySignature(algorithm, imported.key, csr.signedBytes, csr.signature)) return imported;
   throw new AppError('PROOF_INVALID', "the request's own signature does not verify with the key in it");
 }
 
@@ -168,37 +162,38 @@ async function importKey(key: string | Uint8Array): Promise<ImportedKey> {
 /** Longer than any signature of ours: DER ECDSA P-521 is 139 bytes, RSA 4096 512. */
 const maxSignature = 1024;
 
-/** Checks one signature, as `crypto.verify` does; `hash` is null for Ed25519. Rejects when it cannot be checked. */
-export type Verifier = (
-  hashName: string | null,
-  data: Uint8Array,
-  key: KeyObject | { key: KeyObject; dsaEncoding: 'der' | 'ieee-p1363' },
-  signature: Uint8Array,
-) => boolean | Promise<boolean>;
-
 /** ECDSA as DER or as r‖s (IEEE P1363), whichever it is. */
 async function verifySignature(
   algorithm: KeyAlgorithm,
   key: KeyObject,
   data: Uint8Array,
   signature: Uint8Array,
-  verifier: Verifier,
 ): Promise<boolean> {
   if (signature.length > maxSignature) return false;
-  if (algorithm.type !== 'ec') return verifier(algorithm.hash, data, key, signature);
+  if (algorithm.type !== 'ec') return check(algorithm, data, key, signature);
   // r‖s has one length only; a DER signature of that length exists, but is rare enough to be tried second.
   if (signature.length === 2 * algorithm.size) {
-    const raw = await verifier(algorithm.hash, data, { key, dsaEncoding: 'ieee-p1363' }, signature);
+    const raw = await check(algorithm, data, { key, dsaEncoding: 'ieee-p1363' }, signature);
     if (raw) return true;
   }
-  return verifier(algorithm.hash, data, { key, dsaEncoding: 'der' }, signature);
+  return check(algorithm, data, { key, dsaEncoding: 'der' }, signature);
 }
 
-/** On libuv's threads: a P-384 or P-521 check would hold the event loop for up to a millisecond. */
-const verifyOnPool: Verifier = (hashName, data, key, signature) =>
-  new Promise((resolve, reject) => {
-    verify(hashName, data, key, signature, (error, isValid) => (error === null ? resolve(isValid) : reject(error)));
+/**
+ * Fast checks are made where they are asked for: the way to libuv's pool and back costs a third of a P-256 check. Those of
+ * P-384 and P-521 would hold the event loop for up to a millisecond.
+ */
+function check(
+  algorithm: KeyAlgorithm,
+  data: Uint8Array,
+  key: KeyObject | { key: KeyObject; dsaEncoding: 'der' | 'ieee-p1363' },
+  signature: Uint8Array,
+): boolean | Promise<boolean> {
+  const isSlow = algorithm.type === 'ec' && algorithm.size > 32;
+  if (!isSlow) return verify(algorithm.hash, data, key, signature);
+  return new Promise((resolve, reject) => {
+    verify(algorithm.hash, data, key, signature, (error, isValid) =>
+      error === null ? resolve(isValid) : reject(error),
+    );
   });
-
-/** In the calling thread, for one that has nothing else to do: it saves the way to the pool and back. */
-export const verifyInline: Verifier = (hashName, data, key, signature) => verify(hashName, data, key, signature);
+}

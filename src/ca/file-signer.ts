@@ -5,7 +5,10 @@ import { isCode } from './private-file.js';
 import { keyKinds, kindOf, signatureAlgorithmOf } from './signature-algorithm.js';
 import type { Signer } from './signer.js';
 
-/** Kinds whose signature takes less than 50 µs; the others take 0.5 ms and more, in which a second core helps. */
+/**
+ * Kinds whose signature takes 25 µs, of which libuv's pool would give back half and cost the other cores more; the others
+ * take 0.5 ms and more.
+ */
 const fastKinds = new Set(['EC P-256', 'Ed25519']);
 
 /**
@@ -17,11 +20,8 @@ export function openFileSigner(pem: string | Uint8Array, passphrase?: string): S
   return createKeySigner(readPrivateKey(pem, passphrase));
 }
 
-/**
- * A signer around a private key in memory; throws AppError STARTUP for a kind of key that no CA here may have. `inline`
- * is for a thread that does nothing else: fast signatures are then made without the way to libuv's pool and back.
- */
-export function createKeySigner(privateKey: KeyObject, where: 'pool' | 'inline' = 'pool'): Signer {
+/** A signer around a private key in memory; throws AppError STARTUP for a kind of key that no CA here may have. */
+export function createKeySigner(privateKey: KeyObject): Signer {
   const algorithm = signatureAlgorithmOf(privateKey);
   if (algorithm === undefined) {
     throw new AppError('STARTUP', `the CA key is of the kind ${kindOf(privateKey)}; expected ${keyKinds.join(', ')}`);
@@ -30,18 +30,14 @@ export function createKeySigner(privateKey: KeyObject, where: 'pool' | 'inline' 
     publicKey: createPublicKey(privateKey),
     signatureAlgorithm: algorithm.identifier,
     privateKey,
-    sign:
-      where === 'inline' && fastKinds.has(kindOf(privateKey))
-        ? async (data) => sign(algorithm.hash, data, privateKey)
-        : (data) => signOnPool(algorithm.hash, data, privateKey),
+    sign: fastKinds.has(kindOf(privateKey))
+      ? async (data) => sign(algorithm.hash, data, privateKey)
+      : (data) => signOnPool(algorithm.hash, data, privateKey),
     close: () => Promise.resolve(),
   };
 }
 
-/**
- * On libuv's threads: a P-256 signature then costs the event loop 8 µs instead of 23, and a P-384 one does not hold it
- * for 700 µs (measured on Node 20, two cores).
- */
+/** On libuv's threads: a P-384 signature would hold the event loop for 500 µs (Node 20). */
 function signOnPool(hash: string | null, data: Uint8Array, key: KeyObject): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     sign(hash, data, key, (error, signature) => {

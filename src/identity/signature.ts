@@ -53,17 +53,26 @@ export function fitsAlgorithm(key: KeyObject, algorithm: SignatureAlgorithm): bo
 }
 
 /**
- * Checks a JWS signature on libuv's thread pool: 6 µs of the event loop for RSA-2048 instead of 18, 12 instead of 61
- * for P-256. A signature that cannot even be decoded is a false, not an error.
+ * Checks a JWS signature. RSA, at 20 µs for 2048 bits, is checked at once, because libuv's pool would cost as much as it
+ * takes away; ECDSA and EdDSA on the pool (P-256: 12 µs of the event loop instead of 61). A signature that cannot even be
+ * decoded is a false, not an error.
  */
 export function verifySignature(
   algorithm: SignatureAlgorithm,
   key: KeyObject,
   data: Uint8Array,
   signature: Uint8Array,
-): Promise<boolean> {
+): boolean | Promise<boolean> {
   const row: AlgorithmRow = signatureAlgorithms[algorithm];
+  const input = { key, ...row.options };
+  if (row.keyType === 'rsa') {
+    try {
+      return verify(row.hash, data, input, signature);
+    } catch {
+      return false;
+    }
+  }
   return new Promise((resolve) => {
-    verify(row.hash, data, { key, ...row.options }, signature, (error, ok) => resolve(error === null && ok));
+    verify(row.hash, data, input, signature, (error, ok) => resolve(error === null && ok));
   });
 }

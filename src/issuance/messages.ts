@@ -36,3 +36,8 @@ export type Outcome =
 
 /** From a thread: outcomes in the order in which they came. */
 export type FromThread = readonly Outcome[];
+
+/** Bytes alone in their buffer: a message carries a view's whole buffer along, and small Buffers share one of 8 KiB. */
+export function alone(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
+}

@@ -1,9 +1,17 @@
 import type { Sct } from '../ct/log.js';
 import { encodeSctList } from '../ct/sct.js';
 import { AppError } from '../errors.js';
-import { type KeyPolicy, type KeyRequest, type ProvenKey, proveKey, type Verifier } from '../proof.js';
+import { type KeyPolicy, type KeyRequest, type ProvenKey, proveKey } from '../proof.js';
 import { corresponds } from '../x509/precert.js';
-import { encodeCertificate, encodeTbs, type LeafFields, poisonExtension, sctListExtension } from '../x509/tbs.js';
+import {
+  assembleTbs,
+  encodeCertificate,
+  encodeTbsParts,
+  type LeafFields,
+  poisonExtension,
+  sctListExtension,
+  type TbsParts,
+} from '../x509/tbs.js';
 
 /** What of a leaf is known before the client's key is: everything that neither the CA nor the key decides. */
 export type LeafTemplate = Pick<LeafFields, 'serial' | 'notBefore' | 'notAfter' | 'san' | 'extensions'>;
@@ -19,21 +27,19 @@ export interface PrecertOrder {
   readonly logged: boolean;
 }
 
-/** A precertificate and what it was made from; `tbs` is without the poison (PreCert.tbs_certificate, RFC 6962 Section 3.2). */
+/** A precertificate and what it was made from. */
 export interface Precertified {
   readonly key: ProvenKey;
   /** DER; with `logged` false the certificate itself. */
   readonly precertificate: Uint8Array;
-  readonly tbs: Uint8Array;
+  readonly parts: TbsParts;
   /** Seconds for the proof of possession, and for encoding and signing. */
   readonly seconds: { readonly proof: number; readonly sign: number };
 }
 
 /** The second step: the same leaf with its SCTs. */
 export interface CertificateOrder {
-  readonly leaf: LeafTemplate;
-  /** DER SubjectPublicKeyInfo. */
-  readonly spki: Uint8Array;
+  readonly parts: TbsParts;
   readonly precertificate: Uint8Array;
   readonly scts: readonly Sct[];
 }
@@ -49,17 +55,17 @@ export interface IssuingKey {
   sign(tbs: Uint8Array): Promise<Uint8Array>;
 }
 
-/** Proves possession of the client's key and signs the precertificate. Throws AppError as `proveKey` and `encodeTbs` do. */
-export async function precertify(order: PrecertOrder, ca: IssuingKey, verifier?: Verifier): Promise<Precertified> {
+/** Proves possession of the client's key and signs the precertificate. Throws AppError as `proveKey` and `encodeTbsParts` do. */
+export async function precertify(order: PrecertOrder, ca: IssuingKey): Promise<Precertified> {
   const started = performance.now();
-  const key = await provePossession(order, verifier);
+  const key = await provePossession(order);
   const proven = performance.now();
-  const leaf = leafOf(order.leaf, key.spki, ca);
-  const tbs = encodeTbs(leaf);
-  const signedTbs = order.logged ? encodeTbs(leaf, poisonExtension) : tbs;
-  const precertificate = encodeCertificate(signedTbs, ca.signatureAlgorithm, await ca.sign(signedTbs));
+  const { signatureAlgorithm, issuerName, authorityKeyId } = ca;
+  const parts = encodeTbsParts({ ...order.leaf, spki: key.spki, signatureAlgorithm, issuerName, authorityKeyId });
+  const tbs = assembleTbs(parts, order.logged ? poisonExtension : undefined);
+  const precertificate = encodeCertificate(tbs, signatureAlgorithm, await ca.sign(tbs));
   const seconds = { proof: (proven - started) / 1000, sign: (performance.now() - proven) / 1000 };
-  return { key, precertificate, tbs, seconds };
+  return { key, precertificate, parts, seconds };
 }
 
 /**
@@ -67,25 +73,19 @@ export async function precertify(order: PrecertOrder, ca: IssuingKey, verifier?:
  * must never exist (RFC 6962 Section 3.1).
  */
 export async function certify(order: CertificateOrder, ca: IssuingKey): Promise<Uint8Array> {
-  const leaf = leafOf(order.leaf, order.spki, ca);
-  const tbs = encodeTbs(leaf, sctListExtension(encodeSctList(order.scts)));
+  const tbs = assembleTbs(order.parts, sctListExtension(encodeSctList(order.scts)));
   corresponds(order.precertificate, encodeCertificate(tbs, ca.signatureAlgorithm, noSignature));
   return encodeCertificate(tbs, ca.signatureAlgorithm, await ca.sign(tbs));
 }
 
 const noSignature = new Uint8Array(1);
 
-function leafOf(template: LeafTemplate, spki: Uint8Array, ca: IssuingKey): LeafFields {
-  const { signatureAlgorithm, issuerName, authorityKeyId } = ca;
-  return { ...template, spki, signatureAlgorithm, issuerName, authorityKeyId };
-}
-
 /** A proof is good over any of the challenges; the first one's error stands when it is good over none. */
-async function provePossession({ request, challenges, policy }: PrecertOrder, verifier?: Verifier): Promise<ProvenKey> {
+async function provePossession({ request, challenges, policy }: PrecertOrder): Promise<ProvenKey> {
   let first: unknown;
   for (const challenge of challenges) {
     try {
-      return await proveKey(request, challenge, policy, verifier);
+      return await proveKey(request, challenge, policy);
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'PROOF_INVALID') throw error;
       first ??= error;

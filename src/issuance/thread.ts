@@ -1,8 +1,15 @@
 import { parentPort } from 'node:worker_threads';
 import { createKeySigner } from '../ca/file-signer.js';
 import { messageOf, toAppError } from '../errors.js';
-import { verifyInline } from '../proof.js';
-import type { FromThread, Job, Outcome, ThreadCa, ThrownError, ToThread } from './messages.js';
+import {
+  alone,
+  type FromThread,
+  type Job,
+  type Outcome,
+  type ThreadCa,
+  type ThrownError,
+  type ToThread,
+} from './messages.js';
 import { certify, type IssuingKey, precertify } from './steps.js';
 
 /** How long outcomes may wait for others to share a message with, in milliseconds. */
@@ -48,11 +55,13 @@ const nearerFirst = (a: Job, b: Job): number => Number(a.step === 'precertify') 
 async function run(job: Job, cas: ReadonlyMap<number, IssuingKey>) {
   const ca = cas.get(job.ca);
   if (ca === undefined) throw new Error(`the thread does not know CA ${job.ca}`);
-  return job.step === 'precertify' ? precertify(job.order, ca, verifyInline) : certify(job.order, ca);
+  if (job.step === 'certify') return alone(await certify(job.order, ca));
+  const { key, precertificate, parts, seconds } = await precertify(job.order, ca);
+  return { key: { ...key, spki: alone(key.spki) }, precertificate: alone(precertificate), parts, seconds };
 }
 
 function openCa({ privateKey, issuerName, authorityKeyId }: ThreadCa): IssuingKey {
-  const signer = createKeySigner(privateKey, 'inline');
+  const signer = createKeySigner(privateKey);
   return { signatureAlgorithm: signer.signatureAlgorithm, issuerName, authorityKeyId, sign: signer.sign };
 }
 

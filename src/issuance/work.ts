@@ -16,7 +16,7 @@ export interface CertificateWork {
   close(): Promise<void>;
 }
 
-/** The work done in the calling thread, its cryptography on libuv's pool. */
+/** The work done in the calling thread, the slow part of its cryptography on libuv's pool. */
 export const localWork: CertificateWork = {
   precertify: (order, ca) => precertify(order, issuingKey(ca)),
   certify: (order, ca) => certify(order, issuingKey(ca)),

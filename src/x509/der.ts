@@ -218,13 +218,20 @@ export function encodeOid(dotted: string): Uint8Array {
 
 /** UTCTime until 2049, GeneralizedTime from 2050 (RFC 5280 Section 4.1.2.5); fractions of a second are dropped. */
 export function encodeTime(time: Date): Uint8Array {
-  const digits = time
-    .toISOString()
-    .replace(/\.\d+Z$/, 'Z')
-    .replaceAll(/[-:T]/g, '');
   const year = time.getUTCFullYear();
-  if (year < 1950 || year > 9999) throw new RangeError(`a certificate cannot hold the year ${year}`);
-  return year < 2050
-    ? encodeElement(tag.utcTime, Buffer.from(digits.slice(2), 'latin1'))
-    : encodeElement(tag.generalizedTime, Buffer.from(digits, 'latin1'));
+  // A Date that is none has no year, and must not become a certificate's either.
+  if (!(year >= 1950 && year <= 9999)) throw new RangeError(`a certificate cannot hold the year ${year}`);
+  const century = year < 2050 ? [] : [Math.floor(year / 100)];
+  const clock = [time.getUTCHours(), time.getUTCMinutes(), time.getUTCSeconds()];
+  const pairs = [...century, year % 100, time.getUTCMonth() + 1, time.getUTCDate(), ...clock];
+  const length = 2 * pairs.length + 1;
+  const bytes = new Uint8Array(2 + length);
+  bytes[0] = year < 2050 ? tag.utcTime : tag.generalizedTime;
+  bytes[1] = length;
+  pairs.forEach((pair, i) => {
+    bytes[2 + 2 * i] = 0x30 + Math.floor(pair / 10);
+    bytes[3 + 2 * i] = 0x30 + (pair % 10);
+  });
+  bytes[1 + length] = 0x5a;
+  return bytes;
 }

@@ -64,12 +64,43 @@ export function sctListExtension(list: Uint8Array): Uint8Array {
 }
 
 /**
- * The DER TBSCertificate of a leaf in Fulcio's profile, with `last` (poison or SCT list) as its last extension.
- * Throws AppError CLAIM_INVALID for a name or value that the certificate cannot hold.
+ * A TBSCertificate but for its last extension: what precertificate, PreCert entry and certificate have in common, encoded
+ * once.
  */
-export function encodeTbs(leaf: LeafFields, last?: Uint8Array): Uint8Array {
-  const writer = new DerWriter(2048);
+export interface TbsParts {
+  /** DER of the fields from version to subjectPublicKeyInfo. */
+  readonly fields: Uint8Array;
+  /** DER of the extensions, one after the other. */
+  readonly extensions: Uint8Array;
+}
+
+/**
+ * The common parts of a leaf in Fulcio's profile. Throws AppError CLAIM_INVALID for a name or value that the certificate
+ * cannot hold.
+ */
+export function encodeTbsParts(leaf: LeafFields): TbsParts {
+  return { fields: encodeFields(leaf), extensions: encodeExtensions(leaf) };
+}
+
+/** The DER TBSCertificate from its parts, with `last` (poison or SCT list) as its last extension. */
+export function assembleTbs({ fields, extensions }: TbsParts, last?: Uint8Array): Uint8Array {
+  const writer = new DerWriter(fields.length + extensions.length + (last?.length ?? 0) + 16);
   if (last !== undefined) writer.raw(last);
+  writer.raw(extensions);
+  writer.close(tag.sequence, 0);
+  writer.close(tag.context(3), 0);
+  writer.raw(fields);
+  writer.close(tag.sequence, 0);
+  return writer.finish();
+}
+
+/** `assembleTbs` of `encodeTbsParts`. */
+export function encodeTbs(leaf: LeafFields, last?: Uint8Array): Uint8Array {
+  return assembleTbs(encodeTbsParts(leaf), last);
+}
+
+function encodeExtensions(leaf: LeafFields): Uint8Array {
+  const writer = new DerWriter(1536);
   for (const { name, isUtf8, oid } of identityRows) {
     const value = leaf.extensions[name];
     if (value !== undefined && value !== '') writeIdentityExtension(writer, oid, isUtf8, wellFormed(value, name));
@@ -87,8 +118,11 @@ export function encodeTbs(leaf: LeafFields, last?: Uint8Array): Uint8Array {
     writer.close(tag.octetString, mark);
   });
   writer.raw(usage);
-  writer.close(tag.sequence, 0);
-  writer.close(tag.context(3), 0);
+  return writer.finish();
+}
+
+function encodeFields(leaf: LeafFields): Uint8Array {
+  const writer = new DerWriter(512);
   writer.raw(leaf.spki);
   writer.raw(emptyName);
   const validity = writer.mark;
@@ -101,7 +135,6 @@ export function encodeTbs(leaf: LeafFields, last?: Uint8Array): Uint8Array {
   writer.raw(leaf.serial);
   writer.close(tag.integer, serial);
   writer.raw(version3);
-  writer.close(tag.sequence, 0);
   return writer.finish();
 }
 
