@@ -27,7 +27,7 @@ const clouds: Readonly<Record<string, 'AzureGovernment' | 'AzureChina' | 'AzureP
   AZUREPUBLICCLOUD: 'AzurePublicCloud',
 };
 
-const retries = 1;
+const retryOptions = { maxRetries: 1, retryDelayInMs: 200 };
 
 /**
  * A key of Azure Key Vault or Managed HSM, with the credentials that DefaultAzureCredential finds; it needs the data
@@ -41,7 +41,7 @@ export async function openAzureKey(
 ): Promise<RemoteKey> {
   const sdk = await loadSdk('azurekms', ['@azure/keyvault-keys', '@azure/identity'], load);
   const credential = new sdk.DefaultAzureCredential(authority(sdk, deps.environment.AZURE_ENVIRONMENT));
-  const options = { retryOptions: { maxRetries: retries }, ...clientOptions };
+  const options = { retryOptions, ...clientOptions };
   const client = new sdk.KeyClient(name.vaultUrl, credential, options);
   let pinned: { readonly version: string; readonly signer: CryptographyClient } | undefined;
 

@@ -39,6 +39,8 @@ export async function openGcpKey(
       return `the Google Cloud KMS key ${pinned ?? name.key}`;
     },
     async publicKey(signal) {
+      // Without credentials the calls themselves would throw where nobody can catch it.
+      await client.initialize();
       if (pinned !== undefined) return fetchPublicKey(client, pinned, signal);
       const { version, publicKey } = await chooseVersion(enabledVersions(client, name.key, signal), expectedKey);
       pinned = version;

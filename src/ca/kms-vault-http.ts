@@ -94,7 +94,8 @@ function parseObject(text: string): { readonly data?: unknown; readonly errors?:
 
 /** What Vault says is wrong, cut short and on one line. */
 function errorsOf(answer: { readonly errors?: unknown } | undefined): string {
-  if (!Array.isArray(answer?.errors) || answer.errors.length === 0) return '';
+  if (!Array.isArray(answer?.errors)) return '';
+  if (answer.errors.length === 0) return ': there is nothing of that name';
   const text = answer.errors.map((error) => messageOf(error)).join('; ');
   return `: ${text.replace(/\s+/g, ' ').trim().slice(0, 500)}`;
 }
