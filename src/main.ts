@@ -6,6 +6,7 @@ import { registerLog } from './cli/log.js';
 import { registerQuickstart } from './cli/quickstart.js';
 import { registerRequest } from './cli/request.js';
 import { registerServe } from './cli/serve.js';
+import { registerTrust } from './cli/trust.js';
 import { AppError, messageOf } from './errors.js';
 import { packageVersion } from './version.js';
 
@@ -24,6 +25,7 @@ async function main(argv: readonly string[]): Promise<number> {
   registerRequest(program, done);
   registerCheck(program, done);
   registerLog(program, done);
+  registerTrust(program, done);
   registerCa(program, done);
   try {
     await program.parseAsync(argv);
