@@ -25,6 +25,8 @@ export interface CaServerOptions {
   readonly onePort?: boolean;
   /** Further flags of `serve`. */
   readonly flags?: readonly string[];
+  /** Further variables of its environment. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly grpcTls?: { readonly certificatePath: string; readonly keyPath: string };
 }
 
@@ -65,6 +67,7 @@ export async function startCa(options: CaServerOptions): Promise<CaServer> {
     args: [resolve(projectDir, 'dist/main.js'), ...args],
     cwd: options.dir,
     readyUrl: `${url}/readyz`,
+    ...(options.env && { env: options.env }),
   });
   return { ...server, url, grpcPort, trustDir: join(dataDir, 'trust') };
 }

@@ -3,7 +3,7 @@
 # into .cache/interop (ignored by git). What is there at the right version stays; Go's own caches stay where Go keeps them.
 # Usage: test/interop/setup.sh            everything
 #        test/interop/setup.sh cosign …   only those named: first column of the tables below, "sigstore-python", "grpcio",
-#                                         "postgresql"; fulcio is installed only when named
+#                                         "postgresql", "softhsm"; fulcio is installed only when named
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -80,19 +80,35 @@ install_sigstore_python() {
   say "sigstore-python $sigstore_python installed in $((SECONDS - started)) s"
 }
 
+# Installs Debian packages, saying why; LABEL PACKAGE...
+install_debian() {
+  local label=$1
+  shift
+  command -v apt-get >/dev/null || die "there is no $label, and no apt-get to install it with"
+  say "installing $label: apt-get install $*"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"; } >"$cache/apt.log" 2>&1 || {
+    tail -20 "$cache/apt.log" >&2
+    die "apt-get install $* failed; its last lines are above"
+  }
+  say "$label installed"
+}
+
 # Debian's, with the programs of the server under /usr/lib/postgresql; the cluster that its package makes is not used.
 install_postgresql() {
   if ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1; then
     say 'PostgreSQL is there'
     return
   fi
-  command -v apt-get >/dev/null || die 'there is no PostgreSQL in /usr/lib/postgresql and no apt-get to install it with'
-  say 'installing PostgreSQL: apt-get install postgresql'
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql; } >"$cache/apt.log" 2>&1 || {
-    tail -20 "$cache/apt.log" >&2
-    die 'apt-get install postgresql failed; its last lines are above'
-  }
-  say 'PostgreSQL installed'
+  install_debian PostgreSQL postgresql
+}
+
+# A PKCS#11 token in files, and the tool that puts keys and certificates into tokens.
+install_softhsm() {
+  if command -v softhsm2-util >/dev/null && command -v pkcs11-tool >/dev/null; then
+    say 'SoftHSM and pkcs11-tool are there'
+    return
+  fi
+  install_debian 'SoftHSM and pkcs11-tool' softhsm2 opensc
 }
 
 install_grpcio() {
@@ -124,4 +140,5 @@ done <<<"$peers"
 if wanted sigstore-python; then install_sigstore_python; fi
 if wanted grpcio; then install_grpcio; fi
 if wanted postgresql; then install_postgresql; fi
+if wanted softhsm; then install_softhsm; fi
 say "ready in $cache"
