@@ -1,11 +1,12 @@
-import { createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto';
+import { generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
-import { parseCertificate } from '../x509/certificate.js';
-import { encodeElement, encodeOid, encodeSequence, encodeTime, tag } from '../x509/der.js';
+import { certificateUse, parseCertificate } from '../x509/certificate.js';
+import { encodeElement, encodeSequence, encodeTime, tag } from '../x509/der.js';
 import { encodeName } from '../x509/name.js';
 import { keyIdOf } from '../x509/spki.js';
 import { encodeCertificate, encodeExtension, newSerial } from '../x509/tbs.js';
 import { createKeySigner } from './file-signer.js';
+import { type CaRole, extensionOid, profileExtensions } from './profile.js';
 import type { Signer } from './signer.js';
 
 /** A certificate with its private key. */
@@ -33,26 +34,13 @@ export const intermediateLifetimeDays = 1825;
 const generate = promisify(generateKeyPair);
 const dayMs = 24 * 60 * 60 * 1000;
 
-const bytes = (...values: readonly number[]): Uint8Array => Uint8Array.from(values);
-const critical = true;
-/** keyCertSign and cRLSign. */
-const caKeyUsage = encodeExtension('2.5.29.15', critical, bytes(0x03, 0x02, 0x01, 0x06));
-const anyLength = encodeExtension('2.5.29.19', critical, bytes(0x30, 0x03, 0x01, 0x01, 0xff));
-const leavesOnly = encodeExtension('2.5.29.19', critical, bytes(0x30, 0x06, 0x01, 0x01, 0xff, 0x02, 0x01, 0x00));
-const codeSigningUsage = encodeExtension('2.5.29.37', !critical, encodeSequence(encodeOid('1.3.6.1.5.5.7.3.3')));
-
 /** A self-signed root: CA:TRUE, keyCertSign and cRLSign, no extended key usage (COMPAT's CA profile). */
 export async function createRoot(options: NewCaOptions): Promise<NewCa> {
-  const { privateKey, publicKey } = await generate('ec', { namedCurve: options.curve });
-  const spki = publicKey.export({ type: 'spki', format: 'der' });
-  const subject = encodeName(options);
-  const certificate = await certify(createKeySigner(privateKey), {
-    ...options,
-    ...lifetime(options),
-    subject,
-    issuer: subject,
-    spki,
-    extensions: [anyLength, caKeyUsage, ...keyIds(spki, spki)],
+  const { privateKey } = await generate('ec', { namedCurve: options.curve });
+  const certificate = await signRoot(createKeySigner(privateKey), {
+    subject: encodeName(options),
+    ...validity(options.now, options.lifetimeDays),
+    random: options.random,
   });
   return { certificate, privateKey };
 }
@@ -63,18 +51,13 @@ export async function createRoot(options: NewCaOptions): Promise<NewCa> {
  */
 export async function createIntermediate(parent: NewCa, options: NewCaOptions): Promise<NewCa> {
   const { privateKey, publicKey } = await generate('ec', { namedCurve: options.curve });
-  const spki = publicKey.export({ type: 'spki', format: 'der' });
-  const parentSpki = createPublicKey(parent.privateKey).export({ type: 'spki', format: 'der' });
-  const issuer = parseCertificate(parent.certificate);
-  const { notBefore, notAfter } = lifetime(options);
-  const certificate = await certify(createKeySigner(parent.privateKey), {
-    ...options,
-    notBefore,
-    notAfter: notAfter < issuer.notAfter ? notAfter : issuer.notAfter,
+  const issuer = { signer: createKeySigner(parent.privateKey), certificate: parent.certificate };
+  const certificate = await signBelow(issuer, {
+    role: 'issuing',
     subject: encodeName(options),
-    issuer: issuer.subject,
-    spki,
-    extensions: [leavesOnly, caKeyUsage, codeSigningUsage, ...keyIds(spki, parentSpki)],
+    spki: publicKey.export({ type: 'spki', format: 'der' }),
+    ...validity(options.now, options.lifetimeDays),
+    random: options.random,
   });
   return { certificate, privateKey };
 }
@@ -105,33 +88,87 @@ export async function createChain(
   return { root, intermediate };
 }
 
-function lifetime({ now, lifetimeDays }: NewCaOptions): { notBefore: Date; notAfter: Date } {
+/** From the second of `now` (milliseconds since the epoch) on, for so many days of 24 hours. */
+export function validity(now: number, lifetimeDays: number): { readonly notBefore: Date; readonly notAfter: Date } {
   const start = Math.floor(now / 1000) * 1000;
   return { notBefore: new Date(start), notAfter: new Date(start + lifetimeDays * dayMs) };
 }
 
-/** SubjectKeyIdentifier of `spki` and AuthorityKeyIdentifier of the issuer's. */
-function keyIds(spki: Uint8Array, issuerSpki: Uint8Array): readonly Uint8Array[] {
-  const keyId = encodeElement(tag.contextPrimitive(0), keyIdOf(issuerSpki));
+/** What a new certificate says beside its profile. */
+export interface CertificateFields {
+  /** DER Name. */
+  readonly subject: Uint8Array;
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+  /** Unpredictable bytes for the serial number. */
+  readonly random: (size: number) => Uint8Array;
+}
+
+/** Who signs: the CA certificate, DER, and its key. */
+export interface Issuer {
+  readonly certificate: Uint8Array;
+  readonly signer: Signer;
+}
+
+/** Signs the certificate of a root with its own key, wherever that lives; DER. */
+export function signRoot(signer: Signer, fields: CertificateFields): Promise<Uint8Array> {
+  const spki = signer.publicKey.export({ type: 'spki', format: 'der' });
+  const keyId = keyIdOf(spki);
+  return certify(signer, {
+    ...fields,
+    issuer: fields.subject,
+    spki,
+    extensions: [...profileExtensions('root'), ...keyIds(keyId, keyId)],
+  });
+}
+
+/**
+ * Signs a certificate of `role` for the key in `spki`, DER. Its validity is cut to the issuer's. That the issuer may
+ * sign it, and that its key and certificate belong together, is for the caller to know.
+ */
+export function signBelow(
+  { certificate, signer }: Issuer,
+  fields: CertificateFields & {
+    readonly role: Exclude<CaRole, 'root'>;
+    /** DER SubjectPublicKeyInfo. */
+    readonly spki: Uint8Array;
+    /** CA certificates allowed below an issuing CA: 0 unless told. */
+    readonly pathLength?: number;
+  },
+): Promise<Uint8Array> {
+  const issuer = parseCertificate(certificate);
+  const { role, pathLength, spki, notBefore, notAfter } = fields;
+  return certify(signer, {
+    ...fields,
+    notBefore: notBefore > issuer.notBefore ? notBefore : issuer.notBefore,
+    notAfter: notAfter < issuer.notAfter ? notAfter : issuer.notAfter,
+    issuer: issuer.subject,
+    extensions: [
+      ...profileExtensions(role, pathLength),
+      // Verifiers compare it with what the issuer calls itself, which need not be the hash of its key.
+      ...keyIds(keyIdOf(spki), certificateUse(issuer).subjectKeyId ?? keyIdOf(issuer.spki)),
+    ],
+  });
+}
+
+/** SubjectKeyIdentifier and AuthorityKeyIdentifier. */
+function keyIds(own: Uint8Array, issuers: Uint8Array): readonly Uint8Array[] {
+  const keyId = encodeElement(tag.contextPrimitive(0), issuers);
   return [
-    encodeExtension('2.5.29.14', !critical, encodeElement(tag.octetString, keyIdOf(spki))),
-    encodeExtension('2.5.29.35', !critical, encodeSequence(keyId)),
+    encodeExtension(extensionOid.subjectKeyId, false, encodeElement(tag.octetString, own)),
+    encodeExtension(extensionOid.authorityKeyId, false, encodeSequence(keyId)),
   ];
 }
 
-interface CaFields {
-  readonly random: (size: number) => Uint8Array;
-  readonly notBefore: Date;
-  readonly notAfter: Date;
-  readonly subject: Uint8Array;
+interface SignedFields extends CertificateFields {
   readonly issuer: Uint8Array;
   readonly spki: Uint8Array;
   readonly extensions: readonly Uint8Array[];
 }
 
-async function certify(signer: Signer, fields: CaFields): Promise<Uint8Array> {
+async function certify(signer: Signer, fields: SignedFields): Promise<Uint8Array> {
   const tbs = encodeSequence(
-    encodeElement(tag.context(0), encodeElement(tag.integer, bytes(2))),
+    encodeElement(tag.context(0), encodeElement(tag.integer, Uint8Array.of(2))),
     encodeElement(tag.integer, newSerial(fields.random)),
     signer.signatureAlgorithm,
     fields.issuer,
