@@ -1,3 +1,4 @@
+import { messageOf } from '../errors.js';
 import { afterMs, createCallQueue } from './call-queue.js';
 import type { OpenAnswer, OpenRequest } from './pkcs11-messages.js';
 
@@ -31,7 +32,7 @@ const ckrUserAlreadyLoggedIn = 0x100;
 export function openToken(pkcs11js: Module, request: OpenRequest): Token {
   const api = loadModule(pkcs11js, request.modulePath);
   const slot = findSlot(api, request.token);
-  const openSession = () => api.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION);
+  const openSession = () => doing('open a session', () => api.C_OpenSession(slot, pkcs11js.CKF_SERIAL_SESSION));
   // Kept open: a token forgets the login with its last session.
   const first = openSession();
   logIn(api, first, request);
@@ -63,9 +64,18 @@ export function openToken(pkcs11js: Module, request: OpenRequest): Token {
 
 function loadModule(pkcs11js: Module, path: string): Api {
   const api = new pkcs11js.PKCS11();
-  api.load(path);
-  api.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK });
+  doing(`load the module ${path}`, () => api.load(path));
+  doing('initialize the module', () => api.C_Initialize({ flags: pkcs11js.CKF_OS_LOCKING_OK }));
   return api;
+}
+
+/** The module's errors are bare names such as CKR_GENERAL_ERROR. */
+function doing<T>(what: string, run: () => T): T {
+  try {
+    return run();
+  } catch (cause) {
+    throw new Error(`cannot ${what}: ${messageOf(cause)}`, { cause });
+  }
 }
 
 function sessionLimit(api: Api, slot: Handle, { maxSessions }: OpenRequest): number {
@@ -76,7 +86,7 @@ function sessionLimit(api: Api, slot: Handle, { maxSessions }: OpenRequest): num
 
 function findSlot(api: Api, { by, value }: OpenRequest['token']): Handle {
   const found: string[] = [];
-  for (const slot of api.C_GetSlotList(true)) {
+  for (const slot of doing('list the slots', () => api.C_GetSlotList(true))) {
     const name = tokenName(api, slot, by);
     if (name === value) return slot;
     if (name !== undefined && name !== '') found.push(`"${name}"`);
@@ -103,10 +113,10 @@ function logIn(api: Api, session: Handle, { pin, userType }: OpenRequest): void 
   } catch (error) {
     const code = codeOf(error);
     if (code === ckrUserAlreadyLoggedIn) return;
-    if (code === undefined || !pinErrors.has(code)) throw error;
-    throw new PinRefusedError(`the token refuses the PIN (${error instanceof Error ? error.message : code})`, {
-      cause: error,
-    });
+    if (code !== undefined && pinErrors.has(code)) {
+      throw new PinRefusedError(`the token refuses the PIN (${messageOf(error)})`, { cause: error });
+    }
+    throw new Error(`cannot log in: ${messageOf(error)}`, { cause: error });
   }
 }
 
