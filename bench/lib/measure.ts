@@ -38,19 +38,19 @@ export async function measure(target: Target, options: MeasureOptions): Promise<
   const after = await snapshot(target);
   const certificates = after.issued - before.issued;
   const commits = after.commits === undefined ? undefined : after.commits - (before.commits ?? 0);
-  const lag = await target.metric('nodejs_eventloop_lag_p99_seconds');
   return {
     ...load,
     certificatesPerSecond: (load.requests - load.failed) / load.seconds,
     cpuMsPerCertificate: (1000 * (after.cpuSeconds - before.cpuSeconds)) / certificates,
     rssMb: after.rssBytes / 1e6,
     commitsPerSecond: commits === undefined ? undefined : commits / load.seconds,
-    eventLoopLagMs: lag === undefined ? undefined : 1000 * lag,
+    eventLoopLagMs: after.lagSeconds === undefined ? undefined : 1000 * after.lagSeconds,
   };
 }
 
 async function snapshot(target: Target) {
-  const issued = (await target.metric(issuedMetric)) ?? 0;
-  const commits = await target.metric(commitsMetric);
-  return { ...processFigures(target.pid), issued, commits };
+  const metrics = await target.metrics();
+  const issued = metrics.get(issuedMetric) ?? 0;
+  const lagSeconds = metrics.get('nodejs_eventloop_lag_p99_seconds');
+  return { ...processFigures(target.pid), issued, commits: metrics.get(commitsMetric), lagSeconds };
 }

@@ -12,8 +12,8 @@ export interface Target {
   readonly pid: number;
   readonly url: string;
   readonly grpcAddress: string;
-  /** The value of a metric without labels or with exactly these; undefined if it is not there. */
-  metric(name: string): Promise<number | undefined>;
+  /** The metrics without labels, by name, as they are now; some gauges start anew whenever they are read. */
+  metrics(): Promise<ReadonlyMap<string, number>>;
   close(): Promise<void>;
 }
 
@@ -114,7 +114,7 @@ async function start(
     pid: child.pid ?? -1,
     url,
     grpcAddress: `127.0.0.1:${ports.grpc}`,
-    metric: (name) => readMetric(`http://127.0.0.1:${ports.metrics}/metrics`, name),
+    metrics: () => readMetrics(`http://127.0.0.1:${ports.metrics}/metrics`),
     close: () => stop(child),
   };
 }
@@ -127,10 +127,10 @@ async function answers(url: string): Promise<boolean> {
   }
 }
 
-async function readMetric(url: string, name: string): Promise<number | undefined> {
+async function readMetrics(url: string): Promise<Map<string, number>> {
   const text = await (await fetch(url)).text();
-  const line = text.split('\n').find((candidate) => candidate.startsWith(`${name} `));
-  return line === undefined ? undefined : Number(line.slice(name.length + 1).split(' ')[0]);
+  const lines = text.split('\n').map((line) => /^(\w+) (\S+)/.exec(line));
+  return new Map(lines.flatMap((line) => (line?.[1] === undefined ? [] : [[line[1], Number(line[2])] as const])));
 }
 
 async function stop(child: ChildProcess): Promise<void> {
