@@ -102,7 +102,8 @@ function naming<T>(where: string, open: () => T): T {
   try {
     return open();
   } catch (cause) {
-    const detail = cause instanceof AppError ? cause.detail : messageOf(cause);
+    // The signers of this house speak of the CA's key.
+    const detail = cause instanceof AppError ? cause.detail.replace('the CA key', 'the key') : messageOf(cause);
     throw new AppError('STARTUP', `${where}: ${detail}`, { cause });
   }
 }

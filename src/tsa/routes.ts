@@ -25,21 +25,27 @@ export interface TsaRoutesDeps {
 type Answer = (error: AppError, response: Response) => void;
 
 /** By content type: how a request is read and how its refusal is told. */
-const forms: Readonly<Record<string, { parse(body: Uint8Array): TimestampRequest; readonly refuse: Answer }>> = {
-  'application/timestamp-query': {
-    parse: parseQuery,
-    refuse(error, response) {
-      if (error.retryAfterSeconds !== undefined) response.setHeader('Retry-After', String(error.retryAfterSeconds));
-      sendReply(response, error.httpStatus, rejectedReply(error));
+const forms: ReadonlyMap<string, { parse(body: Uint8Array): TimestampRequest; readonly refuse: Answer }> = new Map([
+  [
+    'application/timestamp-query',
+    {
+      parse: parseQuery,
+      refuse(error, response) {
+        if (error.retryAfterSeconds !== undefined) response.setHeader('Retry-After', String(error.retryAfterSeconds));
+        sendReply(response, error.httpStatus, rejectedReply(error));
+      },
     },
-  },
-  'application/json': {
-    parse: parseJsonQuery,
-    refuse(error) {
-      throw error;
+  ],
+  [
+    'application/json',
+    {
+      parse: parseJsonQuery,
+      refuse(error) {
+        throw error;
+      },
     },
-  },
-};
+  ],
+]);
 
 /**
  * The endpoints of Sigstore's timestamp authority. What cannot be taken for a request at all (method, content type,
@@ -63,9 +69,9 @@ export function tsaRoutes(deps: TsaRoutesDeps): Router {
 }
 
 async function answer(request: Request, response: Response, deps: TsaRoutesDeps): Promise<void> {
-  const form = forms[mediaType(request)];
+  const form = forms.get(mediaType(request));
   if (form === undefined) {
-    const expected = Object.keys(forms).join(' or ');
+    const expected = [...forms.keys()].join(' or ');
     throw new AppError(
       'TSA_MEDIA_TYPE_UNSUPPORTED',
       `the body is "${mediaType(request).slice(0, 80)}"; expected ${expected}`,
