@@ -46,6 +46,8 @@ export function openToken(pkcs11js: Module, request: OpenRequest): Token {
     after: afterMs,
   });
   const idle: Handle[] = [];
+  // pkcs11js hands a thread the address of the data and does not keep it from the garbage collector.
+  const underWay = new Set<Buffer>();
   return {
     opened,
     sign: (mechanism, input) =>
@@ -53,10 +55,15 @@ export function openToken(pkcs11js: Module, request: OpenRequest): Token {
         const session = idle.pop() ?? openSession();
         api.C_SignInit(session, { mechanism }, privateKey.handle);
         const data = Buffer.from(input);
-        const signature = await api.C_SignAsync(session, data, Buffer.alloc(maxSignatureLength));
-        // Only after success: a session in which a call failed may still be in the middle of it.
-        idle.push(session);
-        return signature;
+        underWay.add(data);
+        try {
+          const signature = await api.C_SignAsync(session, data, Buffer.alloc(maxSignatureLength));
+          // Only after success: a session in which a call failed may still be in the middle of it.
+          idle.push(session);
+          return signature;
+        } finally {
+          underWay.delete(data);
+        }
       }),
     close: () => api.C_Finalize(),
   };
