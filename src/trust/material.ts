@@ -35,6 +35,8 @@ export interface TrustedLog {
 export interface TrustedRekor extends TrustedLog {
   /** 1 for Rekor, 2 for rekor-tiles. */
   readonly majorApiVersion: number;
+  /** The name in its checkpoints, of which a Rekor 2 makes its log id (c2sp.org/signed-note). */
+  readonly origin?: string;
 }
 
 /** An OpenID Connect provider that signing clients may send their user to. */

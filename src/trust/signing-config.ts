@@ -1,11 +1,4 @@
-import {
-  ClientTrustConfig,
-  type Service,
-  type ServiceConfiguration,
-  ServiceSelector,
-  SigningConfig,
-  TrustedRoot,
-} from '@sigstore/protobuf-specs';
+import { type Service, type ServiceConfiguration, ServiceSelector, SigningConfig } from '@sigstore/protobuf-specs';
 import type { TrustMaterial, TrustPeriod } from './material.js';
 import { toTimeRange, trustedRootJson } from './trusted-root.js';
 
@@ -38,14 +31,14 @@ export function signingConfigJson(material: TrustMaterial): unknown {
 
 /**
  * Trusted root and signing configuration in one JSON value (ClientTrustConfig v0.1), the file that sigstore-python
- * takes. sigstore-python refuses it unless it names a Rekor.
+ * takes. sigstore-python signs and verifies only with one that names a Rekor.
  */
 export function clientTrustConfigJson(material: TrustMaterial): unknown {
-  return ClientTrustConfig.toJSON({
+  return {
     mediaType: clientTrustConfigMediaType,
-    trustedRoot: TrustedRoot.fromJSON(trustedRootJson(material)),
-    signingConfig: SigningConfig.fromJSON(signingConfigJson(material)),
-  });
+    trustedRoot: trustedRootJson(material),
+    signingConfig: signingConfigJson(material),
+  };
 }
 
 interface ServiceInput {

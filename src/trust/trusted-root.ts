@@ -10,8 +10,11 @@ import {
 import { AppError } from '../errors.js';
 import { parseCertificate } from '../x509/certificate.js';
 import { nameAttributes } from '../x509/name.js';
+import { parseSpki } from '../x509/spki.js';
 import { keyDetailsOf } from './key-details.js';
-import type { TrustedAuthority, TrustedLog, TrustMaterial, TrustPeriod } from './material.js';
+import type { TrustedAuthority, TrustedLog, TrustedRekor, TrustMaterial, TrustPeriod } from './material.js';
+
+const ed25519 = '1.3.101.112';
 
 /** Version 0.1, which every client in the field reads; it has no `operator` and no `checkpointKeyId`. */
 export const trustedRootMediaType = 'application/vnd.dev.sigstore.trustedroot+json;version=0.1';
@@ -24,22 +27,26 @@ export const trustedRootMediaType = 'application/vnd.dev.sigstore.trustedroot+js
 export function trustedRootJson(material: TrustMaterial): unknown {
   const json = TrustedRoot.toJSON({
     mediaType: trustedRootMediaType,
-    tlogs: oldestFirst(material.rekors ?? []).map(toLogInstance),
+    tlogs: oldestFirst(material.rekors ?? []).map((rekor) => toLogInstance(rekor, rekorIdOf(rekor))),
     certificateAuthorities: oldestFirst(material.cas).map(toAuthority),
-    ctlogs: oldestFirst(material.ctLogs).map(toLogInstance),
+    ctlogs: oldestFirst(material.ctLogs).map((log) => toLogInstance(log, logIdOf(log.publicKey))),
     timestampAuthorities: oldestFirst(material.tsas ?? []).map(toAuthority),
   });
-  return withWholeSubjects(json);
+  return forStrictReaders(json);
 }
 
-/** proto3 JSON leaves out empty strings, and sigstore-python refuses a subject without `organization`. */
-function withWholeSubjects(json: unknown): unknown {
+/**
+ * proto3 JSON leaves out empty strings and lists, and sigstore-python refuses a subject without `organization` and a
+ * trusted root without `tlogs` or `ctlogs`.
+ */
+function forStrictReaders(json: unknown): unknown {
   const whole = (authority: object): object => ({
     ...authority,
     subject: { organization: '', commonName: '', ...('subject' in authority ? Object(authority.subject) : {}) },
   });
+  const { mediaType, ...lists } = Object(json);
   return Object.fromEntries(
-    Object.entries(Object(json)).map(([name, value]) =>
+    Object.entries({ mediaType, tlogs: [], certificateAuthorities: [], ctlogs: [], ...lists }).map(([name, value]) =>
       name.endsWith('Authorities') && Array.isArray(value) ? [name, value.map(whole)] : [name, value],
     ),
   );
@@ -69,7 +76,14 @@ function toAuthority(authority: TrustedAuthority): CertificateAuthority {
   };
 }
 
-function toLogInstance(log: TrustedLog): TransparencyLogInstance {
+/** A Rekor 2 with an Ed25519 key identifies itself as its signed notes do: by origin, algorithm (1) and key. */
+function rekorIdOf({ publicKey, origin }: TrustedRekor): Uint8Array {
+  const { algorithm, key } = parseSpki(publicKey);
+  if (origin === undefined || algorithm !== ed25519) return logIdOf(publicKey);
+  return createHash('sha256').update(`${origin}\n\u0001`).update(key).digest();
+}
+
+function toLogInstance(log: TrustedLog, id: Uint8Array): TransparencyLogInstance {
   return {
     baseUrl: log.baseUrl,
     hashAlgorithm: HashAlgorithm.SHA2_256,
@@ -78,7 +92,7 @@ function toLogInstance(log: TrustedLog): TransparencyLogInstance {
       keyDetails: keyDetailsOf(log.publicKey),
       validFor: toTimeRange(log.validFor),
     },
-    logId: { keyId: Buffer.from(logIdOf(log.publicKey)) },
+    logId: { keyId: Buffer.from(id) },
     checkpointKeyId: undefined,
     operator: '',
   };

@@ -11,7 +11,9 @@ import { trustedRootJson } from './trusted-root.js';
 export const trustFileNames = {
   trustedRoot: 'trusted_root.json',
   signingConfig: 'signing_config.json',
-  clientTrustConfig: 'client_trust_config.json',
+  clientTrustConfig: 'client-trust-config.json',
+  /** The same under the spelling of the other files. */
+  clientTrustConfigToo: 'client_trust_config.json',
   caChain: 'ca.pem',
   ctLogKey: 'ctlog.pub.pem',
   tsaChain: 'tsa.pem',
@@ -23,7 +25,7 @@ const publicFile = { mode: 0o644, chmod: true, sync: true } as const;
 /**
  * Writes the trust files of an instance into `dir` (made if absent, 0755): trusted_root.json, signing_config.json,
  * ca.pem (the CA in use: issuing certificate first, root last), ctlog.pub.pem (the log in use), tsa.pem (the timestamp
- * authority in use, likewise) and, for an instance with a Rekor, client_trust_config.json. Each file (0644) is replaced atomically and durably, and only when its content
+ * authority in use, likewise) and client-trust-config.json, also as client_trust_config.json. Each file (0644) is replaced atomically and durably, and only when its content
  * changes; a file that no longer describes the instance is removed.
  * @returns the names of the files that changed.
  * @throws AppError STARTUP, naming the file, when one cannot be written.
@@ -46,11 +48,12 @@ export async function writeTrustFiles(dir: string, material: TrustMaterial): Pro
 function trustFiles(material: TrustMaterial): readonly (readonly [string, string | undefined])[] {
   const tsa = material.tsas?.find(({ validFor }) => validFor.end === undefined);
   const log = material.ctLogs[0];
-  const hasRekor = (material.rekors ?? []).length > 0;
+  const clientTrustConfig = toText(clientTrustConfigJson(material));
   return [
     [trustFileNames.trustedRoot, toText(trustedRootJson(material))],
     [trustFileNames.signingConfig, toText(signingConfigJson(material))],
-    [trustFileNames.clientTrustConfig, hasRekor ? toText(clientTrustConfigJson(material)) : undefined],
+    [trustFileNames.clientTrustConfig, clientTrustConfig],
+    [trustFileNames.clientTrustConfigToo, clientTrustConfig],
     [trustFileNames.caChain, chainPem(material.cas[0])],
     [trustFileNames.ctLogKey, log === undefined ? undefined : encodePem('PUBLIC KEY', log.publicKey)],
     [trustFileNames.tsaChain, chainPem(tsa)],
