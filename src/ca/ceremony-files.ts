@@ -1,0 +1,122 @@
+import { existsSync } from 'node:fs';
+import { link, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { AppError, messageOf } from '../errors.js';
+import { isCode, syncDirectory, writeNewFile } from './private-file.js';
+
+/** A file that a ceremony leaves behind. */
+export interface CeremonyFile {
+  readonly path: string;
+  readonly content: string;
+  /** Private ones get the mode 0600, public ones 0644. */
+  readonly isPrivate: boolean;
+}
+
+const modeOf = ({ isPrivate }: CeremonyFile): number => (isPrivate ? 0o600 : 0o644);
+
+/**
+ * Makes a directory of these files (paths relative to it, all directories 0700), all or none: they are written and flushed
+ * in `PATH.new-ID` beside it, and the rename of that is the one step that counts. `finish` may add to that directory
+ * before. The directory must be missing or empty. Throws AppError STARTUP otherwise, having changed nothing.
+ */
+export async function writeDirectory(
+  path: string,
+  files: readonly CeremonyFile[],
+  id: string,
+  finish: (staged: string) => Promise<unknown>,
+): Promise<void> {
+  const target = resolve(path);
+  const staged = `${target}.new-${id}`;
+  await refuseUsed(target);
+  try {
+    await mkdir(dirname(target), { recursive: true });
+    await mkdir(staged, { mode: 0o700 });
+    for (const file of files) {
+      const place = join(staged, file.path);
+      await mkdir(dirname(place), { recursive: true, mode: 0o700 });
+      await writeNewFile(place, file.content, modeOf(file));
+    }
+    await finish(staged);
+    for (const directory of directoriesOf(files)) await syncDirectory(join(staged, directory));
+    await rename(staged, target);
+    await syncDirectory(dirname(target));
+  } catch (cause) {
+    await rm(staged, { recursive: true, force: true });
+    throw explain(cause, target);
+  }
+}
+
+/** Every directory that files lie in, and those above, below the one that is made. */
+function directoriesOf(files: readonly CeremonyFile[]): ReadonlySet<string> {
+  const found = new Set(['.']);
+  for (const { path } of files) for (let at = dirname(path); at !== '.'; at = dirname(at)) found.add(at);
+  return found;
+}
+
+async function refuseUsed(target: string): Promise<void> {
+  let entries: readonly string[];
+  try {
+    entries = await readdir(target);
+  } catch (cause) {
+    if (isCode(cause, 'ENOENT')) return;
+    throw explain(cause, target);
+  }
+  if (entries.length === 0) return;
+  const found = entries.slice(0, 3).join(', ') + (entries.length > 3 ? ' …' : '');
+  throw new AppError(
+    'STARTUP',
+    `${target} is not empty (${found}); nothing is ever overwritten. Name a directory that does not exist yet, or add a CA ` +
+      'to this one with "mayfly ca add"',
+  );
+}
+
+/** What ceremonies that were cut short left beside a directory: keys that no certificate ever left with. */
+export async function leftovers(path: string): Promise<readonly string[]> {
+  const target = resolve(path);
+  const entries = await readdir(dirname(target)).catch(() => []);
+  const prefix = `${basename(target)}.new-`;
+  return entries.filter((name) => name.startsWith(prefix)).map((name) => join(dirname(target), name));
+}
+
+/**
+ * Writes files to paths of the caller's choice, none of which may exist. All are written and flushed under staged names
+ * first; they then get their own in the order given, so that a crash in between leaves a beginning of the list. When one
+ * cannot be placed, those before it are taken back. Throws AppError STARTUP.
+ */
+export async function writeFiles(files: readonly CeremonyFile[], id: string): Promise<void> {
+  for (const { path } of files) {
+    if (existsSync(path)) throw new AppError('STARTUP', `${path} exists; nothing is ever overwritten`);
+  }
+  const stagedName = ({ path }: CeremonyFile): string => `${resolve(path)}.new-${id}`;
+  const placed: string[] = [];
+  let current = '';
+  try {
+    for (const file of files) {
+      current = file.path;
+      await mkdir(dirname(resolve(file.path)), { recursive: true, mode: 0o700 });
+      await writeNewFile(stagedName(file), file.content, modeOf(file));
+    }
+    for (const file of files) {
+      current = file.path;
+      // Unlike a rename, a link never replaces a file that somebody else put there meanwhile.
+      await link(stagedName(file), file.path);
+      placed.push(file.path);
+      await syncDirectory(dirname(resolve(file.path)));
+    }
+  } catch (cause) {
+    for (const path of placed) await rm(path, { force: true });
+    throw explain(cause, current);
+  } finally {
+    for (const file of files) await rm(stagedName(file), { force: true });
+  }
+}
+
+function explain(cause: unknown, path: string): AppError {
+  if (cause instanceof AppError) return cause;
+  const why = isCode(cause, 'EEXIST', 'ENOTEMPTY')
+    ? 'it exists; nothing is ever overwritten'
+    : isCode(cause, 'EBUSY')
+      ? 'it is a mount point; name a directory below it'
+      : messageOf(cause);
+  return new AppError('STARTUP', `cannot write ${path}: ${why}`, { cause });
+}
