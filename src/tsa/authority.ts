@@ -7,7 +7,7 @@ import type { TsaChain } from './chain.js';
 import type { GuardedClock } from './clock.js';
 import type { TimestampRequest } from './imprint.js';
 import { grantedReply } from './reply.js';
-import { createToken, digestOf, type TokenSigner } from './token.js';
+import { type TokenMaker, tokenMaker } from './token.js';
 
 /** An RFC 3161 timestamp authority that can be asked. */
 export interface TimestampAuthority {
@@ -41,7 +41,7 @@ const accuracySeconds = 1;
 /** Puts signer, chain and clock together; throws AppError STARTUP for a kind of key that clients would not verify. */
 export function createAuthority(options: TimestampAuthorityOptions): TimestampAuthority {
   const { chain, policy, clock, wallClock, random } = options;
-  const signer = tokenSigner(options);
+  const makeToken = ownTokenMaker(options);
   const validity = (now: number): string | undefined => {
     if (now >= chain.notBefore.getTime() && now <= chain.notAfter.getTime()) return undefined;
     const from = chain.notBefore.toISOString();
@@ -60,20 +60,16 @@ export function createAuthority(options: TimestampAuthorityOptions): TimestampAu
       if (invalid !== undefined) throw new AppError('TSA_SIGNER_UNAVAILABLE', invalid);
       const time = new Date(Math.floor(now / 1000) * 1000);
       const fields = { policy, serial: newSerial(random), time, accuracySeconds };
-      return grantedReply(await createToken(request, fields, signer));
+      return grantedReply(await makeToken(request, fields));
     },
     trouble: () => clock.trouble() ?? validity(wallClock()),
   };
 }
 
-function tokenSigner({ signer, chain }: TimestampAuthorityOptions): TokenSigner {
-  const digest = digestOf(signer.signatureAlgorithm);
+function ownTokenMaker({ signer, chain }: TimestampAuthorityOptions): TokenMaker {
   const [certificate] = chain.certificates;
-  if (digest === undefined || certificate === undefined) {
-    const found = signer.publicKey.asymmetricKeyType;
-    throw new AppError('STARTUP', `the timestamp authority's key is of the kind ${found}; expected EC or RSA`);
-  }
-  return { signer: renamingFailures(signer), digest, certificate, included: withoutRoot(chain.certificates) };
+  if (certificate === undefined) throw new AppError('STARTUP', 'the timestamp authority has no certificate');
+  return tokenMaker({ signer: renamingFailures(signer), certificate, included: withoutRoot(chain.certificates) });
 }
 
 /** Verifiers have the root already, and must not take it from here. */

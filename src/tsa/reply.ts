@@ -1,9 +1,10 @@
 import * as asn1js from 'asn1js';
 import * as pkijs from 'pkijs';
 import type { AppError, ErrorCode } from '../errors.js';
+import { encodeElement, encodeSequence, tag } from '../x509/der.js';
 
-/** PKIStatus (RFC 3161 Section 2.4.2). */
-const status = { granted: 0, rejection: 2 } as const;
+/** PKIStatus rejection (RFC 3161 Section 2.4.2). */
+const rejection = 2;
 
 /** Bits of PKIFailureInfo (same section). */
 const failureBits = {
@@ -33,20 +34,18 @@ export function failureOf({ code }: AppError): Failure {
   return failures[code] ?? 'systemFailure';
 }
 
-/** DER TimeStampResp with a token. */
-export function grantedReply(timeStampToken: pkijs.ContentInfo): Uint8Array {
-  const response = new pkijs.TimeStampResp({
-    status: new pkijs.PKIStatusInfo({ status: status.granted }),
-    timeStampToken,
-  });
-  return new Uint8Array(response.toSchema().toBER());
+const granted = encodeSequence(encodeElement(tag.integer, Uint8Array.of(0)));
+
+/** DER TimeStampResp with a token, itself DER (PKIStatus granted). */
+export function grantedReply(token: Uint8Array): Uint8Array {
+  return encodeSequence(granted, token);
 }
 
 /** DER TimeStampResp that says why there is no token, in words and as PKIFailureInfo. */
 export function rejectedReply(error: AppError): Uint8Array {
   const response = new pkijs.TimeStampResp({
     status: new pkijs.PKIStatusInfo({
-      status: status.rejection,
+      status: rejection,
       statusStrings: [new asn1js.Utf8String({ value: error.publicMessage })],
       failInfo: namedBit(failureBits[failureOf(error)]),
     }),
