@@ -48,16 +48,15 @@ interface Waiting {
 export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork {
   const registry = createCaRegistry();
   let closed = false;
-  const crew = Array.from({ length: options.count }, () => newMember());
+  const crew = Array.from({ length: options.count }, (_, place) => newMember(place));
 
-  function newMember(): Member {
+  function newMember(place: number): Member {
     return openMember(options.openThread(), (reason) => {
       if (closed) return;
       options.logger.error({ reason }, 'a thread that makes certificates ended; another one takes its place');
-      const place = crew.findIndex((member) => member.ended());
-      // A thread that cannot even start must not be started again without a pause.
+      // After a pause: a thread that cannot even start would otherwise be started without end.
       setTimeout(() => {
-        if (!closed && place >= 0) crew[place] = newMember();
+        if (!closed) crew[place] = newMember(place);
       }, restartMs).unref();
     });
   }

@@ -26,8 +26,9 @@ trillian_log_signer github.com/google/trillian/cmd/trillian_log_signer          
 createtree        github.com/google/trillian/cmd/createtree                     v1.7.2
 minio             github.com/minio/minio                                        v0.0.0-20260212201848-7aac2a2c5b7c
 '
-# The peer to compare with; no test needs it, so it is installed only when named.
+# The peer to compare with and the load generator for gRPC; no test needs them, so they are installed only when named.
 peers='
+ghz               github.com/bojand/ghz/cmd/ghz                                 v0.120.0
 fulcio            github.com/sigstore/fulcio                                    v1.8.8
 '
 sigstore_python='4.5.1'
@@ -111,6 +112,15 @@ install_softhsm() {
   install_debian 'SoftHSM and pkcs11-tool' softhsm2 opensc
 }
 
+# The load generator of the benchmark.
+install_wrk() {
+  if command -v wrk >/dev/null; then
+    say 'wrk is there'
+    return
+  fi
+  install_debian wrk wrk
+}
+
 install_grpcio() {
   local venv="$cache/grpc-venv" packages=(grpcio==1.85.1 grpcio-reflection==1.85.1 grpcio-status==1.85.1)
   if [ "$("$venv/bin/python" -c 'import grpc, grpc_status, grpc_reflection; print(grpc.__version__)' 2>/dev/null)" = 1.85.1 ]; then
@@ -141,4 +151,5 @@ if wanted sigstore-python; then install_sigstore_python; fi
 if wanted grpcio; then install_grpcio; fi
 if wanted postgresql; then install_postgresql; fi
 if wanted softhsm; then install_softhsm; fi
+if wanted wrk; then install_wrk; fi
 say "ready in $cache"

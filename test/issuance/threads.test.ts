@@ -1,0 +1,163 @@
+import { generateKeyPairSync, randomBytes, sign, X509Certificate } from 'node:crypto';
+import { Worker } from 'node:worker_threads';
+import { pino } from 'pino';
+import type { CertificateAuthority } from '../../src/ca/authority.js';
+import { createEphemeralCa } from '../../src/ca/ephemeral.js';
+import type { PrecertOrder } from '../../src/issuance/steps.js';
+import { openThreadedWork } from '../../src/issuance/threads.js';
+import { type CertificateWork, localWork } from '../../src/issuance/work.js';
+import { defaultKeyPolicy } from '../../src/proof.js';
+import { newSerial } from '../../src/x509/tbs.js';
+
+const challenge = 'jane@example.com';
+const logger = pino({ level: 'silent' });
+const threadUrl = new URL('../../src/issuance/thread.ts', import.meta.url);
+const register = new URL('../fuzz/register.mjs', import.meta.url).href;
+
+/** The thread as it is, from its source. */
+function openThread(): Worker {
+  const worker = new Worker(threadUrl, { execArgv: ['--import', register] });
+  threads.push(worker);
+  return worker;
+}
+
+const threads: Worker[] = [];
+const opened: CertificateWork[] = [];
+let ca: CertificateAuthority;
+
+beforeAll(async () => {
+  ca = await createEphemeralCa(Date.now);
+});
+
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((work) => work.close()));
+  threads.length = 0;
+});
+
+function work(count: number, open = openThread): CertificateWork {
+  const made = openThreadedWork({ count, openThread: open, logger });
+  opened.push(made);
+  return made;
+}
+
+function order(overrides: Partial<PrecertOrder> = {}, curve = 'P-256'): PrecertOrder {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: curve });
+  const hash = { 'P-256': 'sha256', 'P-384': 'sha384', 'P-521': 'sha512' }[curve] ?? 'sha256';
+  const proof = sign(hash, Buffer.from(challenge), privateKey);
+  const now = Math.floor(Date.now() / 1000) * 1000;
+  return {
+    request: { kind: 'publicKey', key: publicKey.export({ type: 'spki', format: 'pem' }).toString(), proof },
+    challenges: [challenge],
+    policy: defaultKeyPolicy,
+    leaf: {
+      serial: newSerial(randomBytes),
+      notBefore: new Date(now),
+      notAfter: new Date(now + 600_000),
+      san: { kind: 'email', value: challenge },
+      extensions: { issuer: 'https://issuer.example', issuerV2: 'https://issuer.example' },
+    },
+    logged: true,
+    ...overrides,
+  };
+}
+
+const sct = () => ({
+  logId: randomBytes(32),
+  timestamp: BigInt(Date.now()),
+  extensions: randomBytes(8),
+  signature: randomBytes(74),
+});
+
+test.each([1, 2])('%i threads make certificates that the CA has signed and that hold the key', async (count) => {
+  const made = work(count);
+  const orders = Array.from({ length: 20 }, (_, i) => order({}, ['P-256', 'P-384', 'P-521'][i % 3]));
+  await Promise.all(
+    orders.map(async (one) => {
+      const { precertificate, parts, key } = await made.precertify(one, ca);
+      const certificate = new X509Certificate(await made.certify({ parts, precertificate, scts: [sct()] }, ca));
+      expect(certificate.verify(ca.signer.publicKey)).toBe(true);
+      expect(new X509Certificate(precertificate).verify(ca.signer.publicKey)).toBe(true);
+      expect(certificate.publicKey.export({ type: 'spki', format: 'pem' })).toBe(
+        'key' in one.request && one.request.key,
+      );
+      expect(key.fingerprint).toMatch(/^[0-9a-f]{64}$/);
+      expect(certificate.subjectAltName).toBe(`email:${challenge}`);
+    }),
+  );
+  expect(threads).toHaveLength(count);
+});
+
+test('a thread and the calling thread make the same bytes of everything that is not signed', async () => {
+  const one = order();
+  const far = await work(1).precertify(one, ca);
+  const near = await localWork.precertify(one, ca);
+  expect(Buffer.from(far.parts.fields)).toEqual(Buffer.from(near.parts.fields));
+  expect(Buffer.from(far.parts.extensions)).toEqual(Buffer.from(near.parts.extensions));
+  expect(far.key).toEqual({ ...near.key, spki: new Uint8Array(near.key.spki) });
+});
+
+test('what a thread refuses comes back with its code and its message', async () => {
+  const made = work(1);
+  const wrong = order({ challenges: ['somebody@else.example'] });
+  const local = await localWork.precertify(wrong, ca).catch((error: unknown) => error);
+  await expect(made.precertify(wrong, ca)).rejects.toMatchObject({ code: 'PROOF_INVALID', detail: detailOf(local) });
+  const bad = order({ request: { kind: 'publicKey', key: 'nonsense', proof: randomBytes(8) } });
+  await expect(made.precertify(bad, ca)).rejects.toMatchObject({ code: 'KEY_MALFORMED' });
+  await expect(made.precertify(order(), ca)).resolves.toBeDefined();
+});
+
+test('a certificate that is not what its precertificate promised is refused by a thread too', async () => {
+  const made = work(2);
+  const [one, other] = await Promise.all([made.precertify(order(), ca), made.precertify(order(), ca)]);
+  const mixed = { parts: one.parts, precertificate: other.precertificate, scts: [sct()] };
+  await expect(made.certify(mixed, ca)).rejects.toMatchObject({ code: 'INTERNAL' });
+});
+
+test('a proof over the second challenge is good, over neither it is not', async () => {
+  const made = work(1);
+  await expect(made.precertify(order({ challenges: ['other', challenge] }), ca)).resolves.toBeDefined();
+  await expect(made.precertify(order({ challenges: ['other', 'third'] }), ca)).rejects.toMatchObject({
+    code: 'PROOF_INVALID',
+  });
+});
+
+test('when threads die under load nothing is lost, and others take their place', async () => {
+  const made = work(2);
+  await made.precertify(order(), ca);
+  const orders = Array.from({ length: 60 }, () => order());
+  const answers = orders.map((one, i) => {
+    if (i === 20 || i === 40) void threads.at(i === 20 ? 0 : 1)?.terminate();
+    return made.precertify(one, ca);
+  });
+  const results = await Promise.all(answers);
+  for (const { precertificate } of results) {
+    expect(new X509Certificate(precertificate).verify(ca.signer.publicKey)).toBe(true);
+  }
+  while (threads.length < 4) await new Promise((resolve) => setTimeout(resolve, 20));
+  await expect(made.precertify(order(), ca)).resolves.toBeDefined();
+});
+
+test('a CA whose key is not in memory is served by the calling thread', async () => {
+  const { privateKey: _, ...signer } = ca.signer;
+  const remote = { ...ca, signer };
+  const { precertificate } = await work(1).precertify(order(), remote);
+  expect(new X509Certificate(precertificate).verify(ca.signer.publicKey)).toBe(true);
+});
+
+test('certificates of many CAs, one after the other, are signed by the right one', async () => {
+  const made = work(1);
+  const cas = await Promise.all(Array.from({ length: 7 }, () => createEphemeralCa(Date.now)));
+  for (const issuing of [...cas, ...cas]) {
+    const { precertificate } = await made.precertify(order(), issuing);
+    expect(new X509Certificate(precertificate).verify(issuing.signer.publicKey)).toBe(true);
+  }
+});
+
+test('with threads that cannot start, the calling thread does the work', async () => {
+  const broken = (): Worker => new Worker('throw new Error("no")', { eval: true });
+  await expect(work(1, broken).precertify(order(), ca)).resolves.toBeDefined();
+});
+
+function detailOf(error: unknown): unknown {
+  return typeof error === 'object' && error !== null && 'detail' in error ? error.detail : undefined;
+}
