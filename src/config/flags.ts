@@ -95,6 +95,11 @@ export const serveFlags = {
     'string',
     "file that names witnesses and their quorum: they cosign the embedded log's published checkpoint",
   ),
+  'trust-config': flag(
+    'string',
+    'file with the Rekor and timestamp authorities beside this instance, for the trust files, YAML',
+  ),
+  'tuf-dir': flag('string', 'TUF repository to serve at /tuf, if not DATA-DIR/tuf'),
   'public-url': flag('string', 'URL that clients reach this instance under; part of the log origin, for good'),
   'metrics-host': flag('string', 'address to serve metrics on, if not --host'),
   'http-tls-certificate': flag('string', 'PEM certificate chain for TLS on the HTTP port'),

@@ -52,6 +52,9 @@ export interface ServeConfig {
   readonly dataDir: string;
   readonly ctlogDir?: string;
   readonly logStorage: LogStorageSettings;
+  /** File of services beside this instance (see readTrustConfig). */
+  readonly trustConfigPath?: string;
+  readonly tufDir?: string;
   readonly publicUrl?: string;
   readonly tsa?: TsaSettings;
   readonly certificateLifetimeMs: number;
@@ -91,6 +94,8 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     dataDir: read.text('data-dir'),
     ...given('ctlogDir', read.optional('ctlog-dir')),
     logStorage: logStorage(read),
+    ...given('trustConfigPath', read.optional('trust-config')),
+    ...given('tufDir', read.optional('tuf-dir')),
     ...given('publicUrl', publicUrl(read)),
     ...given('tsa', tsaSettings(read)),
     certificateLifetimeMs: read.duration('certificate-lifetime'),

@@ -30,6 +30,8 @@ export interface AppDeps extends IssuingRouteDeps {
   readonly trustFiles: () => ReadonlyMap<string, TrustFile>;
   /** The timestamp authority's endpoints, if there is one. */
   readonly tsaRoutes?: Router | undefined;
+  /** The TUF repository, at /tuf. */
+  readonly tufRoutes?: Router | undefined;
   /** Our own logs by path, such as `/ctlog`. */
   readonly ctlogRoutes: ReadonlyMap<string, Router>;
 }
@@ -67,6 +69,7 @@ function createRoutes(deps: AppDeps): Express {
     .get((request, response) => sendTrustFile(deps.trustFiles().get(request.params.name), request, response))
     .all(methodNotAllowed);
   if (deps.tsaRoutes !== undefined) app.use(deps.tsaRoutes);
+  if (deps.tufRoutes !== undefined) app.use('/tuf', deps.tufRoutes);
   for (const [path, routes] of deps.ctlogRoutes) app.use(path, routes);
   addFallbacks(app, deps);
   return app;

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { collectFlags, type FlagsGiven } from '../config/flag-sources.js';
 import { type ServeConfig, serveConfig } from '../config/serve.js';
@@ -11,6 +12,7 @@ import { type CertificateWork, localWork } from '../issuance/work.js';
 import { listen, urlHost } from '../listen.js';
 import { createLogger } from '../log.js';
 import { createMetrics } from '../metrics.js';
+import { readTrustConfig } from '../trust/services.js';
 import { packageVersion } from '../version.js';
 import { trustBundleOf } from './ca-view.js';
 import { type Closing, createClosing } from './closing.js';
@@ -22,6 +24,7 @@ import { createMetricsServer } from './metrics-server.js';
 import { readinessChecks } from './readiness.js';
 import { openState, type State } from './state.js';
 import { openTrust } from './trust.js';
+import { openTuf } from './tuf.js';
 
 /** A server that is taking requests. */
 export interface RunningServer {
@@ -73,6 +76,7 @@ export async function startServer(flags: FlagsGiven, deps: StartDeps): Promise<R
 
 async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closing: Closing): Promise<RunningServer> {
   const clock = deps.clock ?? Date.now;
+  const services = readTrustConfig(config.trustConfigPath);
   const metrics = createMetrics(packageVersion(), process.version);
   // The ports are taken first: a start that cannot have them must not touch the data directory.
   const front = createFront(config);
@@ -98,10 +102,23 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
     logger,
     requestTimeoutMs: config.requestTimeoutMs,
   };
-  const trust = openTrust(config.dataDir, state);
-  await state.cas.beforeChange(trust.publish);
+  const trust = openTrust(config.dataDir, { ...state, services });
+  const tuf = openTuf({ ...tufPlaces(config), trustDir: trust.directory, logger, metrics, clock });
+  closing.add(() => tuf.close());
+  await state.cas.beforeChange(async (view) => {
+    await trust.publish(view);
+    void tuf.look();
+  });
   const trustDir = trust.directory;
-  front.handle(createApp({ ...service, trustFiles: trust.files, ctlogRoutes: state.ctlogRoutes, tsaRoutes: state.timestamps.routes }));
+  front.handle(
+    createApp({
+      ...service,
+      trustFiles: trust.files,
+      ctlogRoutes: state.ctlogRoutes,
+      tsaRoutes: state.timestamps.routes,
+      tufRoutes: tuf.routes,
+    }),
+  );
   const grpcPort = await startGrpc(config, front, service, closing);
   closing.add(() => inFlight.drain());
   announce(config, state, logger, { url, grpcPort, trustDir });
@@ -129,6 +146,14 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
 function openWork(config: ServeConfig, logger: Logger, openThread: OpenThread | undefined): CertificateWork {
   const count = config.workers === 'auto' ? availableParallelism() - 1 : config.workers;
   return openThread === undefined || count === 0 ? localWork : openThreadedWork({ count, openThread, logger });
+}
+
+function tufPlaces({ dataDir, tufDir }: ServeConfig) {
+  return {
+    dir: tufDir ?? join(dataDir, 'tuf'),
+    keysDir: join(dataDir, 'keys/tuf'),
+    offlineDir: join(dataDir, 'tuf-offline'),
+  };
 }
 
 type GrpcService = Parameters<typeof createGrpcServer>[0];

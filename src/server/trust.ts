@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { readIfExists } from '../ctlog/durable-file.js';
 import type { TrustFile } from '../http/app.js';
 import { operatorOf, type TrustedAuthority, type TrustedLog, type TrustMaterial } from '../trust/material.js';
+import type { OperatorServices } from '../trust/services.js';
 import { trustFileNames, writeTrustFiles } from '../trust/write.js';
 import type { CaView } from './ca-view.js';
 import type { IdentitySource } from './identity-source.js';
@@ -33,6 +34,8 @@ export interface TrustedState {
   readonly identity: IdentitySource;
   /** Every authority whose timestamps count; the one in use first. */
   readonly timestamps: Pick<Timestamps, 'trusted'>;
+  /** Of other servers, after our own. */
+  readonly services: OperatorServices;
 }
 
 /** The trust files of DATA-DIR/trust, which the first `publish` writes and reads back to be served. */
@@ -57,7 +60,7 @@ export function openTrust(dataDir: string, state: TrustedState): Trust {
 }
 
 /** What clients are to know: every CA and log, past and coming ones included, the one in use first. */
-export function trustMaterial(view: CaView, state: TrustedState): TrustMaterial {
+export function trustMaterial(view: Pick<CaView, 'published'>, state: TrustedState): TrustMaterial {
   const { publicUrl, publishedLogs, identity } = state;
   const operator = operatorOf(publicUrl);
   const cas = view.published.map(({ chain, notBefore, end }): TrustedAuthority => {
@@ -69,10 +72,11 @@ export function trustMaterial(view: CaView, state: TrustedState): TrustMaterial 
   return {
     cas,
     ctLogs: publishedLogs.map((log) => toTrustedLog(log, publicUrl, first)),
-    tsas: state.timestamps.trusted,
+    tsas: [...state.timestamps.trusted, ...state.services.tsas],
+    rekors: state.services.rekors,
     oidcProviders: loginIssuers(identity).map((url) => ({
       url,
-      validFor: { start: view.active.notBefore },
+      validFor: { start: cas[0]?.validFor.start ?? first },
       operator: operatorOf(url),
     })),
   };
