@@ -4,6 +4,9 @@ FROM node:24-bookworm-slim AS build
 WORKDIR /build
 COPY package.json package-lock.json tsconfig.json tsconfig.build.json ./
 RUN npm ci --ignore-scripts
+# The only package that has to be compiled; the headers of this Node are in the image.
+RUN apt-get update && apt-get install -y --no-install-recommends python3 make g++ \
+  && npm_config_nodedir=/usr/local npm rebuild pkcs11js && rm -rf node_modules/pkcs11js/build/Release/obj.target
 COPY src ./src
 RUN npm run build && npm prune --omit=dev --ignore-scripts
 
