@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import type { TemporalInterval } from '../ct/temporal-interval.js';
 import { AppError, messageOf } from '../errors.js';
 import { parseDuration } from './duration.js';
 import { didYouMean } from './suggestion.js';
@@ -29,6 +30,8 @@ export interface ExternalLogChoice {
   readonly timeoutMs: number;
   /** Whether its SCT may be embedded; if not, it is sent every precertificate and not waited for. */
   readonly embed: boolean;
+  /** Which certificates it takes, by their notAfter; without it, all. */
+  readonly interval?: TemporalInterval;
 }
 
 export type LogChoice = EmbeddedLogChoice | ExternalLogChoice;
@@ -42,9 +45,22 @@ export type CtLogChoice =
       readonly logs: readonly LogChoice[];
       /** How many SCTs a certificate carries. */
       readonly required: number;
+      /** Where the list came from, if from a file, which may be read again. */
+      readonly file?: { readonly path: string; readonly timeoutMs: number };
     };
 
 const embeddedEntry = z.strictObject({ embedded: z.literal(true), embed: z.boolean().default(true) });
+
+const time = z
+  .union([z.iso.datetime({ offset: true }), z.iso.date()], { error: 'expected a time such as 2027-01-01T00:00:00Z' })
+  .transform((text) => Date.parse(text));
+/** Lists of the public web's logs call the ends start_inclusive and end_exclusive. */
+const interval = z.strictObject({
+  start: time.optional(),
+  'start-inclusive': time.optional(),
+  end: time.optional(),
+  'end-exclusive': time.optional(),
+});
 
 const externalEntry = z.strictObject({
   url: z.string(),
@@ -53,6 +69,7 @@ const externalEntry = z.strictObject({
   'tls-ca-cert': z.string().optional(),
   timeout: z.string().optional(),
   origin: z.string().optional(),
+  'temporal-interval': interval.optional(),
   embed: z.boolean().default(true),
 });
 
@@ -73,7 +90,7 @@ export function readCtLogsFile(file: string, timeoutMs: number): Extract<CtLogCh
     const found = `${embedding} of the logs ${embedding === 1 ? 'is' : 'are'} to be embedded`;
     throw new AppError('STARTUP', `${file}: required is ${required}, but ${found}`);
   }
-  return { kind: 'several', logs: parsed, required };
+  return { kind: 'several', logs: parsed, required, file: { path: file, timeoutMs } };
 }
 
 /** What the operator of several logs has to know about clients, for the start to say. */
@@ -95,10 +112,17 @@ export function usesEmbeddedLog(choice: CtLogChoice): boolean {
 
 function readYaml(file: string): unknown {
   try {
-    return parse(readFileSync(file, 'utf8'));
+    return hyphenated(parse(readFileSync(file, 'utf8')));
   } catch (error) {
     throw new AppError('STARTUP', `--ct-logs-config: cannot read ${file}: ${messageOf(error)}`, { cause: error });
   }
+}
+
+/** Log lists are found with names like temporal_interval too: both spellings are taken. */
+function hyphenated(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(hyphenated);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key.replaceAll('_', '-'), hyphenated(item)]));
 }
 
 interface Context {
@@ -128,10 +152,23 @@ function parseLog(entry: unknown, where: string, context: Context): LogChoice {
     publicKey: pemSource(log['public-key'], `${where}.public-key`, context.file),
     timeoutMs,
     embed,
+    ...parseInterval(log['temporal-interval'], `${where}.temporal-interval`),
     ...(monitoringUrl === undefined ? {} : { monitoringUrl }),
     ...(origin === undefined ? {} : { origin }),
     ...(tlsCa === undefined ? {} : { tlsCa: pemSource(tlsCa, `${where}.tls-ca-cert`, context.file) }),
   };
+}
+
+function parseInterval(given: z.infer<typeof interval> | undefined, where: string): { interval?: TemporalInterval } {
+  if (given === undefined) return {};
+  const start = given.start ?? given['start-inclusive'];
+  const end = given.end ?? given['end-exclusive'];
+  if (start === undefined && end === undefined) throw new AppError('STARTUP', `${where} has neither start nor end`);
+  if (start !== undefined && end !== undefined && start >= end) {
+    const found = `starts at ${new Date(start).toISOString()} and ends at ${new Date(end).toISOString()}`;
+    throw new AppError('STARTUP', `${where} ${found}; expected a start before the end`);
+  }
+  return { interval: { ...(start === undefined ? {} : { start }), ...(end === undefined ? {} : { end }) } };
 }
 
 function pemSource(given: string, setting: string, file: string): PemSource {

@@ -29,7 +29,12 @@ export interface ExternalLogOptions {
   readonly random?: () => number;
   /** Resolves after so many milliseconds; rejects when aborted. */
   readonly wait?: Wait;
+  /** Told when the log is left alone (true), and when it is asked as usual again. */
+  readonly onCircuit?: (open: boolean) => void;
 }
+
+/** The log was not asked, because it failed in submission after submission. */
+export class LeftAlone extends AppError {}
 
 /** For how long a failed submission makes the log count as not ready; traffic must return to find out more. */
 const unreadyMs = 15_000;
@@ -60,7 +65,11 @@ export function openExternalLog(options: ExternalLogOptions): ExternalLog {
   const addPreChain = endpoint(url, 'add-pre-chain');
   requireLogKey(url, publicKey);
   const transport = options.transport ?? transportOf(options);
-  const breaker = createBreaker({ clock, random, onChange: (change) => tell(logger, url, change) });
+  const onChange = (change: BreakerChange): void => {
+    options.onCircuit?.(change.to === 'open');
+    tell(logger, url, change);
+  };
+  const breaker = createBreaker({ clock, random, onChange });
   let failure: { reason: string; at: number } | undefined;
 
   async function ask(submission: PrecertSubmission, limit: AbortSignal): Promise<Sct> {
@@ -158,5 +167,5 @@ function unavailable(detail: string, cause?: unknown): AppError {
 function leftAlone(retryAfterMs: number): AppError {
   const retryAfterSeconds = Math.ceil(retryAfterMs / 1000);
   const detail = `the log failed in submission after submission and is not asked for another ${retryAfterSeconds} s`;
-  return new AppError('CT_LOG_UNAVAILABLE', detail, { retryAfterSeconds });
+  return new LeftAlone('CT_LOG_UNAVAILABLE', detail, { retryAfterSeconds });
 }

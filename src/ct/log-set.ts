@@ -1,11 +1,15 @@
 import type { Logger } from 'pino';
 import { AppError } from '../errors.js';
+import { parseCertificate } from '../x509/certificate.js';
 import type { CtLog, CtLogs, PrecertSubmission, Readiness, Sct } from './log.js';
+import { covers, type TemporalInterval } from './temporal-interval.js';
 
 export interface LogSetMember {
   readonly log: CtLog;
   /** Whether its SCT may be embedded; if not, it receives every precertificate and nobody waits for it. */
   readonly embed: boolean;
+  /** Which certificates it is sent; without it, all. */
+  readonly interval?: TemporalInterval;
 }
 
 export interface LogSetOptions {
@@ -15,6 +19,14 @@ export interface LogSetOptions {
   readonly logger: Pick<Logger, 'info' | 'warn'>;
   /** Submissions that may be under way at a member that is not embedded; those beyond it do not reach it. */
   readonly maxUnawaited?: number;
+  /** When a certificate issued now would end, in milliseconds since the epoch: which intervals count for readiness. */
+  readonly notAfterOfNow?: () => number;
+}
+
+/** Logs that can be left without being closed. */
+export interface LogSet extends CtLogs {
+  /** Resolves when no submission that came through this set is under way. */
+  drain(): Promise<void>;
 }
 
 const defaultMaxUnawaited = 1024;
@@ -23,37 +35,45 @@ const unawaitedTimeoutMs = 30_000;
 const defaultRetryAfterSeconds = 5;
 
 /**
- * Several logs as one: each precertificate goes to all of them at once, the first N SCTs are embedded in the order they
- * came, and slower logs go on without being waited for. `submit` throws as soon as N can no longer be had (what is
- * still under way is then aborted): CT_LOG_UNAVAILABLE with the shortest of the logs' retry times, or a lone log's own
- * error. `close` waits for what is under way and closes the members.
+ * Several logs as one: each precertificate goes to all of them at once whose interval it falls into, the first N SCTs are
+ * embedded in the order they came, and slower logs go on without being waited for. `submit` throws as soon as N can no
+ * longer be had (what is still under way is then aborted): CT_LOG_UNAVAILABLE with the shortest of the logs' retry times,
+ * or a lone log's own error. `close` waits for what is under way and closes the members.
  *
  * Throws AppError STARTUP when the embedding members are fewer than N, or two members are one log.
  */
-export function openLogSet(options: LogSetOptions): CtLogs {
-  const { members, required, logger, maxUnawaited = defaultMaxUnawaited } = options;
+export function openLogSet(options: LogSetOptions): LogSet {
+  const { members, required, logger, maxUnawaited = defaultMaxUnawaited, notAfterOfNow = Date.now } = options;
   checkPolicy(members, required);
-  const embedding = members.filter(({ embed }) => embed).map(({ log }) => log);
-  const further = members.filter(({ embed }) => !embed).map(({ log }) => log);
-  const [only] = embedding;
-  if (members.length === 1 && only !== undefined) return oneLog(only);
+  const temporal = members.some(({ interval }) => interval !== undefined);
+  const embedding = members.filter(({ embed }) => embed);
+  const further = members
+    .filter(({ embed }) => !embed)
+    .map((member) => ({ ...member, send: forwarder(member.log, logger, maxUnawaited) }));
 
   const underWay = new Set<Promise<unknown>>();
-  const forward = further.map((log) => forwarder(log, logger, maxUnawaited));
   const track = <T>(work: Promise<T>): Promise<T> => {
     const settled: Promise<unknown> = work.catch(() => undefined).finally(() => underWay.delete(settled));
     underWay.add(settled);
     return work;
   };
+  const drain = async (): Promise<void> => {
+    await Promise.all(underWay);
+  };
   return {
-    name: embedding.map(({ name }) => name).join(', '),
-    submit(submission, signal) {
-      for (const send of forward) track(send(submission));
-      return fastest(embedding, required, (log, limit) => track(log.submit(submission, limit)), signal);
+    name: embedding.map(({ log }) => log.name).join(', '),
+    async submit(submission, signal) {
+      const notAfter = temporal ? parseCertificate(submission.precertificate).notAfter.getTime() : 0;
+      const fits = ({ interval }: LogSetMember): boolean => covers(interval, notAfter);
+      for (const { send } of further.filter(fits)) track(send(submission));
+      const asked = embedding.filter(fits).map(({ log }) => log);
+      if (asked.length < required) throw noneFits(asked.length, embedding.length, required, notAfter);
+      return fastest(asked, required, (log, limit) => track(log.submit(submission, limit)), signal);
     },
-    readiness: () => readinessOf(embedding, required),
+    readiness: () => readinessOf(embedding, required, notAfterOfNow()),
+    drain,
     async close() {
-      await Promise.all(underWay);
+      await drain();
       const closed = await Promise.allSettled(members.map(({ log }) => log.close()));
       const failure = closed.find((result) => result.status === 'rejected');
       if (failure !== undefined) throw failure.reason;
@@ -61,13 +81,9 @@ export function openLogSet(options: LogSetOptions): CtLogs {
   };
 }
 
-function oneLog(log: CtLog): CtLogs {
-  return {
-    name: log.name,
-    submit: async (submission, signal) => [await log.submit(submission, signal)],
-    readiness: () => log.readiness(),
-    close: () => log.close(),
-  };
+function noneFits(fitting: number, all: number, required: number, notAfter: number): AppError {
+  const detail = `${fitting} of ${all} logs take certificates that end at ${new Date(notAfter).toISOString()}`;
+  return new AppError('CT_LOG_UNAVAILABLE', `${detail}, and ${required} must`, { retryAfterSeconds: 60 });
 }
 
 function checkPolicy(members: readonly LogSetMember[], required: number): void {
@@ -159,15 +175,20 @@ function forwarder(log: CtLog, logger: LogSetOptions['logger'], maxUnawaited: nu
   };
 }
 
-function readinessOf(logs: readonly CtLog[], required: number): Readiness {
-  const troubles = logs.flatMap((log) => {
+function readinessOf(members: readonly LogSetMember[], required: number, notAfter: number): Readiness {
+  const troubles = members.flatMap(({ log, interval }) => {
+    if (!covers(interval, notAfter)) {
+      return [`${log.name}: it takes no certificate that ends at ${new Date(notAfter).toISOString()}`];
+    }
     const readiness = log.readiness();
-    return readiness.ok ? [] : [`${log.name}: ${readiness.reason}`];
+    return readiness.ok ? [] : [members.length === 1 ? readiness.reason : `${log.name}: ${readiness.reason}`];
   });
-  const usable = logs.length - troubles.length;
+  const usable = members.length - troubles.length;
   if (usable >= required) return { ok: true };
+  const [only = ''] = troubles;
+  if (members.length === 1) return { ok: false, reason: only };
   return {
     ok: false,
-    reason: `${usable} of ${logs.length} logs can be used and ${required} must: ${troubles.join('; ')}`,
+    reason: `${usable} of ${members.length} logs can be used and ${required} must: ${troubles.join('; ')}`,
   };
 }
