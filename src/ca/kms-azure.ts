@@ -81,6 +81,7 @@ export async function openAzureKey(
       if (azureName === undefined) throw new Error(`Azure does not sign with keys of the kind ${algorithm.kind}`);
       if (pinned === undefined) throw new Error('its version is not known yet');
       const { result } = await pinned.signer.sign(azureName, digestFor(algorithm, data), { abortSignal });
+      if (!(result instanceof Uint8Array)) throw new Error('the answer holds no signature');
       return azureName.startsWith('ES') ? ecdsaDerFromRaw(result) : result;
     },
     close: () => Promise.resolve(),
