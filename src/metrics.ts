@@ -15,6 +15,20 @@ export interface Metrics {
   readonly stage: Histogram<'stage'>;
   readonly configReloads: Counter<'result'>;
   readonly configGeneration: Gauge;
+  readonly logs: LogMetrics;
+}
+
+/** Instruments of the transparency logs; `log` is a log's URL or, of our own, its origin. */
+export interface LogMetrics {
+  /** Submissions by how they ended: sct, refused, misbehaved, left_alone, abandoned, unavailable. */
+  readonly submissions: Counter<'log' | 'result'>;
+  /** Seconds per submission. */
+  readonly seconds: Histogram<'log'>;
+  /** 1 while a log is left alone because it kept failing. */
+  readonly circuitOpen: Gauge<'log'>;
+  readonly configReloads: Counter<'result'>;
+  /** Questions to witnesses by how they ended: cosigned, unavailable, refused, conflict, misbehaved. */
+  readonly witnessAnswers: Counter<'witness' | 'result'>;
 }
 
 /** Builds the instruments; `version` and `nodeVersion` label the build-info gauge. */
@@ -73,6 +87,43 @@ export function createMetrics(version: string, nodeVersion: string): Metrics {
     configGeneration: new Gauge({
       name: 'mayfly_identity_config_generation',
       help: 'How often the identity configuration in force was loaded since the start',
+      registers,
+    }),
+    logs: createLogInstruments(registers),
+  };
+}
+
+function createLogInstruments(registers: Registry[]): LogMetrics {
+  return {
+    submissions: new Counter({
+      name: 'mayfly_ct_log_submissions_total',
+      help: 'Precertificates submitted to a log, by how it ended',
+      labelNames: ['log', 'result'],
+      registers,
+    }),
+    seconds: new Histogram({
+      name: 'mayfly_ct_log_submission_seconds',
+      help: 'Seconds until a log gave its SCT, or failed',
+      labelNames: ['log'],
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      registers,
+    }),
+    circuitOpen: new Gauge({
+      name: 'mayfly_ct_log_circuit_open',
+      help: '1 while a log is left alone because it failed several times in a row, else 0',
+      labelNames: ['log'],
+      registers,
+    }),
+    configReloads: new Counter({
+      name: 'mayfly_ct_logs_config_reloads_total',
+      help: 'Reloads of the list of logs, by result',
+      labelNames: ['result'],
+      registers,
+    }),
+    witnessAnswers: new Counter({
+      name: 'mayfly_log_witness_answers_total',
+      help: 'Checkpoints of the embedded log sent to a witness, by how it ended',
+      labelNames: ['witness', 'result'],
       registers,
     }),
   };

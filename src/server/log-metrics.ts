@@ -11,6 +11,10 @@ const ofTheCa = [
   'mayfly_stage_seconds',
   'mayfly_identity_config_reloads_total',
   'mayfly_identity_config_generation',
+  'mayfly_ct_log_submissions_total',
+  'mayfly_ct_log_submission_seconds',
+  'mayfly_ct_log_circuit_open',
+  'mayfly_ct_logs_config_reloads_total',
 ];
 
 /** The instruments of a log that runs by itself: those all our servers have in common. */

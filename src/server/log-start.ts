@@ -12,6 +12,7 @@ import { AppError, messageOf } from '../errors.js';
 import { addFallbacks, addHealth, newApp } from '../http/app.js';
 import { listen, urlHost } from '../listen.js';
 import { createLogger } from '../log.js';
+import type { Metrics } from '../metrics.js';
 import { trustFileNames } from '../trust/write.js';
 import { packageVersion } from '../version.js';
 import { type Closing, createClosing } from './closing.js';
@@ -76,7 +77,12 @@ export async function startLogServer(
   const logger = deps.logger ?? createLogger(config.logType, config.logLevel);
   const closing = createClosing();
   try {
-    return await start(config, rootsFile, { logger, clock: deps.clock ?? Date.now, closing });
+    return await start(config, rootsFile, {
+      logger,
+      metrics: createLogMetrics(packageVersion(), process.version),
+      clock: deps.clock ?? Date.now,
+      closing,
+    });
   } catch (error) {
     await closing.close().catch((failure: unknown) => logger.error({ err: failure }, 'closing after a failed start'));
     throw error;
@@ -91,13 +97,13 @@ function environmentOf(environment: StartDeps['environment']): StartDeps['enviro
 
 interface Context {
   readonly logger: Logger;
+  readonly metrics: Metrics;
   readonly clock: () => number;
   readonly closing: Closing;
 }
 
 async function start(config: ServeConfig, rootsFile: string, context: Context): Promise<RunningLog> {
-  const { logger, closing } = context;
-  const metrics = createLogMetrics(packageVersion(), process.version);
+  const { logger, metrics, closing } = context;
   const roots = openRootsSource(rootsFile, logger);
   closing.add(() => roots.close());
   // The ports are taken first: a start that cannot have them must not touch the data directory.
@@ -140,7 +146,7 @@ async function start(config: ServeConfig, rootsFile: string, context: Context): 
   };
 }
 
-async function open(config: ServeConfig, url: string, roots: RootsSource, { clock, logger }: Context) {
+async function open(config: ServeConfig, url: string, roots: RootsSource, { clock, logger, metrics }: Context) {
   const { dataDir, ctlogDir, logStorage } = config;
   const data = await openDataDirectory(dataDir, { clock });
   const publicUrl = await publicUrlOf(dataDir, config.publicUrl, url);
@@ -152,6 +158,7 @@ async function open(config: ServeConfig, url: string, roots: RootsSource, { cloc
     logKey: data.logKey,
     acceptedIssuers: () => [],
     acceptedRoots: () => roots.current(),
+    onWitness: (witness, result) => metrics.logs.witnessAnswers.inc({ witness, result }),
     clock,
     logger,
   });
