@@ -129,7 +129,7 @@ export interface CertificateUse {
 export const keyUsageBit = { digitalSignature: 1 << 0, keyCertSign: 1 << 5, crlSign: 1 << 6 } as const;
 
 /** Reads the use-related extensions; throws DerError when one is malformed. */
-export function certificateUse(certificate: Certificate): CertificateUse {
+export function certificateUse(certificate: Pick<Certificate, 'extensions'>): CertificateUse {
   const read = <T>(oid: string, parse: (node: DerNode) => T): T | undefined => {
     const found = certificate.extensions.find((extension) => extension.oid === oid);
     return found === undefined ? undefined : parse(readDer(found.value));
