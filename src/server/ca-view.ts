@@ -29,13 +29,18 @@ export function createViews(): (all: Authorities, active: CertificateAuthority) 
     return read;
   }
 
-  return ({ cas }, active) => ({
-    active,
-    published: cas
-      .filter(isPublished)
-      .map((ca) => ({ ...chainOf(ca), name: ca.name, state: ca.state, end: endOf(ca) }))
-      .sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state)),
-  });
+  return (all, active) => ({ active, published: publishedCas(all, chainOf) });
+}
+
+/** The CAs of a record that clients are told of: active first, then next, former and retired ones. */
+export function publishedCas(
+  { cas }: Authorities,
+  chainOf: (ca: CaRecord) => PublicChain = ({ name, chain }) => readPublicChain(chain, `the CA ${name}`),
+): readonly PublishedCa[] {
+  return cas
+    .filter(isPublished)
+    .map((ca) => ({ ...chainOf(ca), name: ca.name, state: ca.state, end: endOf(ca) }))
+    .sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
 }
 
 /** The chains of the trust bundle as PEM: those of every CA that may issue, the active one first. */

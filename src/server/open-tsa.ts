@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Router } from 'express';
 import type { ServeConfig } from '../config/serve.js';
 import { operatorOf, type TrustedAuthority } from '../trust/material.js';
-import { recordTsa } from '../tsa/history.js';
+import { recordTsa, type TsaPeriod } from '../tsa/history.js';
 import { type OpenTsaDeps, openTsa } from '../tsa/open.js';
 import { timestampPath, tsaRoutes } from '../tsa/routes.js';
 import { parseCertificate } from '../x509/certificate.js';
@@ -28,15 +28,20 @@ export async function openTimestamps(config: ServeConfig, publicUrl: string, dep
   const periods = await recordTsa(dataDir, opened?.authority.chain.certificates, new Date(deps.clock()));
   return {
     routes: opened === undefined ? undefined : tsaRoutes({ ...opened, logger: deps.logger }),
-    trusted: periods.map(({ chain, end }) => ({
-      chain,
-      uri: `${publicUrl}${timestampPath}`,
-      validFor: { start: startOf(chain), ...(end === undefined ? {} : { end }) },
-      operator: operatorOf(publicUrl),
-    })),
+    trusted: trustedTsas(periods, publicUrl),
     trouble: () => opened?.authority.trouble(),
     close: async () => opened?.close(),
   };
+}
+
+/** The authorities of a record, as clients come to trust them. */
+export function trustedTsas(periods: readonly TsaPeriod[], publicUrl: string): readonly TrustedAuthority[] {
+  return periods.map(({ chain, end }) => ({
+    chain,
+    uri: `${publicUrl}${timestampPath}`,
+    validFor: { start: startOf(chain), ...(end === undefined ? {} : { end }) },
+    operator: operatorOf(publicUrl),
+  }));
 }
 
 /** Milliseconds of CLOCK_MONOTONIC, which no administrator and no NTP daemon can set. */

@@ -26,8 +26,7 @@ export async function recordTsa(
 ): Promise<readonly TsaPeriod[]> {
   const path = join(dataDir, 'tsa-chains.json');
   try {
-    const bytes = await readIfExists(path);
-    const before = bytes === undefined ? [] : recordSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+    const before = await readRecords(path);
     const records = next(
       before,
       chain?.map((der) => Buffer.from(der).toString('base64')),
@@ -37,15 +36,36 @@ export async function recordTsa(
       const text = `${JSON.stringify(records, null, 2)}\n`;
       await replaceFile(path, `${path}.new`, Buffer.from(text), { mode: 0o644, sync: true });
     }
-    return records.map((record) => ({
-      chain: record.chain.map((base64) => Buffer.from(base64, 'base64')),
-      end: record.end === undefined ? undefined : new Date(record.end),
-    }));
+    return periodsOf(records);
   } catch (cause) {
     throw new AppError('STARTUP', `the record of timestamp chains ${path} cannot be used: ${messageOf(cause)}`, {
       cause,
     });
   }
+}
+
+/** The record as it is, the chain in use first; throws AppError STARTUP when it cannot be read. */
+export async function readTsaRecord(dataDir: string): Promise<readonly TsaPeriod[]> {
+  const path = join(dataDir, 'tsa-chains.json');
+  try {
+    return periodsOf(await readRecords(path));
+  } catch (cause) {
+    throw new AppError('STARTUP', `the record of timestamp chains ${path} cannot be used: ${messageOf(cause)}`, {
+      cause,
+    });
+  }
+}
+
+async function readRecords(path: string): Promise<Records> {
+  const bytes = await readIfExists(path);
+  return bytes === undefined ? [] : recordSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+}
+
+function periodsOf(records: Records): readonly TsaPeriod[] {
+  return records.map((record) => ({
+    chain: record.chain.map((base64) => Buffer.from(base64, 'base64')),
+    end: record.end === undefined ? undefined : new Date(record.end),
+  }));
 }
 
 function next(before: Records, chain: readonly string[] | undefined, now: Date): Records {

@@ -8,7 +8,7 @@ import { keyDetailsOf } from '../../src/trust/key-details.js';
 import { operatorOf, type TrustMaterial } from '../../src/trust/material.js';
 import { clientTrustConfigJson, signingConfigJson } from '../../src/trust/signing-config.js';
 import { trustedRootJson } from '../../src/trust/trusted-root.js';
-import { writeTrustFiles } from '../../src/trust/write.js';
+import { trustFileNames, writeTrustFiles } from '../../src/trust/write.js';
 import { createLab } from '../cli/request-lab.js';
 
 const [lab, former] = [createLab(), createLab()];
@@ -179,7 +179,7 @@ describe('writeTrustFiles', () => {
 
   test('writes the files of an instance for everybody to read, and nothing else', async () => {
     const changed = await writeTrustFiles(directory, material);
-    const names = ['ca.pem', 'ctlog.pub.pem', 'signing_config.json', 'trusted_root.json'];
+    const names = Object.values(trustFileNames).filter((name) => name !== 'tsa.pem').sort();
     expect([...changed].sort()).toEqual(names);
     expect((await readdir(directory)).sort()).toEqual(names);
     for (const name of names) expect((await stat(join(directory, name))).mode & 0o777).toBe(0o644);
