@@ -1,5 +1,5 @@
+import { createRequire } from 'node:module';
 import { type Logger, pino } from 'pino';
-import pretty from 'pino-pretty';
 
 /**
  * The server's logger: JSON lines (`prod`) or readable lines (`dev`), on standard output. JSON lines are written some at a
@@ -8,6 +8,8 @@ import pretty from 'pino-pretty';
 export function createLogger(type: 'dev' | 'prod', level: string): Logger {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
   if (type === 'prod') return pino(options, pino.destination({ sync: false, minLength: 4096, periodicFlush: 100 }));
+  // Loaded only when it is wanted: servers write JSON.
+  const pretty = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty');
   return pino(
     options,
     pretty({ colorize: process.stdout.isTTY === true, sync: true, singleLine: true, ignore: 'pid,hostname' }),

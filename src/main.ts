@@ -1,14 +1,28 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { registerCa } from './cli/ca.js';
-import { registerCheck } from './cli/check.js';
-import { registerLog } from './cli/log.js';
-import { registerQuickstart } from './cli/quickstart.js';
-import { registerRequest } from './cli/request.js';
-import { registerServe } from './cli/serve.js';
-import { registerTrust } from './cli/trust.js';
 import { AppError, messageOf } from './errors.js';
 import { packageVersion } from './version.js';
+
+type Register = (program: Command, done: (code: number) => void) => void;
+
+/** Each command with what loads it, in the order of the help. */
+const commands = new Map<string, () => Promise<Register>>(
+  Object.entries({
+    serve: async () => (await import('./cli/serve.js')).registerServe,
+    quickstart: async () => (await import('./cli/quickstart.js')).registerQuickstart,
+    request: async () => (await import('./cli/request.js')).registerRequest,
+    check: async () => (await import('./cli/check.js')).registerCheck,
+    log: async () => (await import('./cli/log.js')).registerLog,
+    trust: async () => (await import('./cli/trust.js')).registerTrust,
+    ca: async () => (await import('./cli/ca.js')).registerCa,
+  }),
+);
+
+/** The command that is asked for, alone: loading them all would take most of the time that a server needs to start. */
+async function registrations(argv: readonly string[]): Promise<readonly Register[]> {
+  const asked = commands.get(argv[2] ?? '');
+  return Promise.all((asked === undefined ? [...commands.values()] : [asked]).map((load) => load()));
+}
 
 /** argv → command. Returns the exit code; only the lines below it end the process. */
 async function main(argv: readonly string[]): Promise<number> {
@@ -20,13 +34,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const done = (result: number): void => {
     code = result;
   };
-  registerServe(program, done);
-  registerQuickstart(program, done);
-  registerRequest(program, done);
-  registerCheck(program, done);
-  registerLog(program, done);
-  registerTrust(program, done);
-  registerCa(program, done);
+  for (const register of await registrations(argv)) register(program, done);
   try {
     await program.parseAsync(argv);
   } catch (error) {
