@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { registerCaAdd } from './ca-add.js';
 import { registerCaDelete } from './ca-delete.js';
+import { registerCaInit } from './ca-init.js';
 import { registerCaList } from './ca-list.js';
 import { registerCaPromote } from './ca-promote.js';
 import { registerCaRetire } from './ca-retire.js';
@@ -9,6 +10,7 @@ type Register = (ca: Command, done: (code: number) => void) => void;
 
 /** In the order in which `mayfly ca --help` lists them: making keys, looking at them, a CA's life. */
 const subcommands: readonly Register[] = [
+  registerCaInit,
   registerCaAdd,
   registerCaList,
   registerCaPromote,
