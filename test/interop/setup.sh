@@ -3,7 +3,7 @@
 # into .cache/interop (ignored by git). What is there at the right version stays; Go's own caches stay where Go keeps them.
 # Usage: test/interop/setup.sh            everything
 #        test/interop/setup.sh cosign …   only those named: first column of the tables below, "sigstore-python", "grpcio",
-#                                         "postgresql", "softhsm"; fulcio is installed only when named
+#                                         "postgresql", "softhsm", "moto", "vault-transit"; fulcio is installed only when named
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -32,6 +32,7 @@ ghz               github.com/bojand/ghz/cmd/ghz                                 
 fulcio            github.com/sigstore/fulcio                                    v1.8.8
 '
 sigstore_python='4.5.1'
+moto='5.2.5'
 
 say() { printf 'interop setup: %s\n' "$*"; }
 die() {
@@ -121,6 +122,21 @@ install_wrk() {
   install_debian wrk wrk
 }
 
+# Sets the clock of a running server, which the timestamp authority has to notice.
+install_faketime() {
+  if ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1; then
+    say 'faketime is there'
+    return
+  fi
+  command -v apt-get >/dev/null || die 'there is no libfaketime and no apt-get to install it with'
+  say 'installing faketime: apt-get install faketime'
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq faketime; } >"$cache/apt.log" 2>&1 || {
+    tail -20 "$cache/apt.log" >&2
+    die 'apt-get install faketime failed; its last lines are above'
+  }
+  say 'faketime installed'
+}
+
 install_grpcio() {
   local venv="$cache/grpc-venv" packages=(grpcio==1.85.1 grpcio-reflection==1.85.1 grpcio-status==1.85.1)
   if [ "$("$venv/bin/python" -c 'import grpc, grpc_status, grpc_reflection; print(grpc.__version__)' 2>/dev/null)" = 1.85.1 ]; then
@@ -133,6 +149,27 @@ install_grpcio() {
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]}" ||
     die 'pip install of grpcio failed; its reason is above'
   say 'grpcio 1.85.1 installed'
+}
+
+# AWS services in Python, of which the tests use KMS.
+install_moto() {
+  local venv="$cache/moto-venv"
+  if [ "$("$venv/bin/python" -c 'import moto, flask; print(moto.__version__)' 2>/dev/null)" = "$moto" ]; then
+    say "moto $moto is there"
+    return
+  fi
+  say "installing moto: pip install moto[server]==$moto"
+  rm -rf "$venv"
+  python3 -m venv "$venv" || die 'python3 -m venv failed; it needs Python 3.10 or later with the venv module'
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "moto[server]==$moto" ||
+    die "pip install moto[server]==$moto failed; its reason is above"
+  say "moto $moto installed"
+}
+
+# Vault's own transit engine in a server of ours: its go.mod keeps "go install" from building Vault itself.
+install_vault_transit() {
+  say 'building vault-transit: go build in test/interop/vault-transit'
+  (cd test/interop/vault-transit && go build -o "$bin/vault-transit" .) || die 'go build of vault-transit failed; its reason is above'
 }
 
 wanted() { [ "${#only[@]}" -eq 0 ] || [[ " ${only[*]} " == *" $1 "* ]]; }
@@ -149,7 +186,10 @@ while read -r name package version; do
 done <<<"$peers"
 if wanted sigstore-python; then install_sigstore_python; fi
 if wanted grpcio; then install_grpcio; fi
+if wanted moto; then install_moto; fi
+if wanted vault-transit; then install_vault_transit; fi
 if wanted postgresql; then install_postgresql; fi
+if wanted faketime; then install_faketime; fi
 if wanted softhsm; then install_softhsm; fi
 if wanted wrk; then install_wrk; fi
 say "ready in $cache"

@@ -1,0 +1,180 @@
+import { createPublicKey } from 'node:crypto';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { KeySpec } from '@aws-sdk/client-kms';
+import { newKey, v2Body } from '../support/client.js';
+import { type CaServer, emailIssuerConfig, startCa } from './ca-server.js';
+import { mustRun } from './command.js';
+import { signBlob, verifyBlob } from './cosign.js';
+import { type Lab, openLab } from './lab.js';
+import { type Moto, startMoto } from './moto.js';
+import { type OidcIssuer, startOidcIssuer } from './oidc-issuer.js';
+import { type KeyKind, makeCa } from './openssl-ca.js';
+import { ownTrustFiles } from './trust-files.js';
+import { startVaultTransit, type VaultTransit } from './vault-transit.js';
+
+const jane = 'jane@example.com';
+const account = 'account-4711';
+
+let lab: Lab;
+let issuer: OidcIssuer;
+let moto: Moto;
+let vault: VaultTransit;
+
+beforeAll(async () => {
+  lab = await openLab();
+  issuer = lab.keep(
+    await startOidcIssuer({ algorithm: 'RS256', accounts: [{ sub: account, email: jane, email_verified: true }] }),
+  );
+  moto = lab.keep(await startMoto(lab.dir));
+  vault = lab.keep(await startVaultTransit(lab.dir));
+});
+afterAll(() => lab.close());
+
+/** A key of the KMS, by the URI that names it, and its public key in PEM. */
+interface KmsKey {
+  readonly uri: string;
+  readonly publicKey: string;
+  readonly env: Readonly<Record<string, string>>;
+}
+
+async function awsKey(spec: KeySpec): Promise<KmsKey> {
+  const der = await moto.createKey(spec, `alias/${spec}`);
+  const publicKey = createPublicKey({ key: Buffer.from(der), format: 'der', type: 'spki' });
+  return {
+    uri: `awskms:///alias/${spec}`,
+    publicKey: `${publicKey.export({ type: 'spki', format: 'pem' })}`,
+    env: moto.env,
+  };
+}
+
+async function vaultKey(type: string, name = type): Promise<KmsKey> {
+  const { keys } = await vault.call(`keys/${name}`, { type, exportable: true, allow_plaintext_backup: true });
+  const publicKey = (keys as Record<string, { public_key: string }>)['1']?.public_key ?? '';
+  return { uri: `hashivault://${name}`, publicKey, env: vault.env };
+}
+
+/** A chain whose issuing certificate is for the key in the KMS, under a root that openssl made. */
+async function makeChain(dir: string, kind: KeyKind, publicKey: string): Promise<string> {
+  await makeCa(dir, kind, 'with intermediate');
+  await writeFile(join(dir, 'kms.pub.pem'), publicKey);
+  const subject = ['-in', 'ca.csr', '-force_pubkey', 'kms.pub.pem', '-days', '1825', '-set_serial', '77'];
+  const profile = ['-CA', 'root.pem', '-CAkey', 'root.key', '-extfile', 'ca.cnf', '-extensions', 'intermediate'];
+  await mustRun('openssl', ['x509', '-req', ...subject, ...profile, '-out', 'kms.pem'], { cwd: dir });
+  const chainPath = join(dir, 'kms-chain.pem');
+  await writeFile(
+    chainPath,
+    `${await readFile(join(dir, 'kms.pem'), 'utf8')}${await readFile(join(dir, 'root.pem'), 'utf8')}`,
+  );
+  return chainPath;
+}
+
+function start(dir: string, key: KmsKey, chainPath: string): Promise<CaServer> {
+  const flags = ['--ca', 'kmsca', '--kms-resource', key.uri, '--kms-cert-chain-path', chainPath];
+  return startCa({ dir, config: emailIssuerConfig(issuer.url), log: true, flags, env: key.env });
+}
+
+test.each<[string, KeyKind, () => Promise<KmsKey>]>([
+  ['P-256 in AWS KMS', 'P-256', () => awsKey('ECC_NIST_P256')],
+  ['P-384 in AWS KMS', 'P-384', () => awsKey('ECC_NIST_P384')],
+  ['RSA in AWS KMS', 'RSA-3072', () => awsKey('RSA_3072')],
+  ['P-256 in Vault', 'P-256', () => vaultKey('ecdsa-p256')],
+  ['P-384 in Vault', 'P-384', () => vaultKey('ecdsa-p384')],
+  ['RSA in Vault', 'RSA-3072', () => vaultKey('rsa-3072')],
+])('cosign verifies what a CA with %s issues', async (name, kind, makeKey) => {
+  const dir = join(lab.dir, name.replaceAll(' ', '-'));
+  await mkdir(dir);
+  const key = await makeKey();
+  const ca = await start(dir, key, await makeChain(dir, kind, key.publicKey));
+  try {
+    await signAndVerify(dir, ca);
+  } finally {
+    await ca.close();
+  }
+});
+
+async function signAndVerify(dir: string, ca: CaServer): Promise<void> {
+  const file = join(dir, 'blob');
+  await writeFile(file, 'a file to sign\n');
+  const trust = ownTrustFiles(ca.trustDir);
+  const bundle = await signBlob(dir, trust, await issuer.idToken(account), file);
+  const expected = { identity: jane, issuerUrl: issuer.url, timestamped: false, logged: true };
+  const verified = await verifyBlob(dir, trust.trustedRoot, bundle, file, expected);
+  expect(verified).toMatchObject({ code: 0, stderr: expect.stringContaining('Verified OK') });
+}
+
+test('a rotation of the key in Vault changes nothing, neither at once nor after a restart', async () => {
+  const dir = join(lab.dir, 'rotation');
+  await mkdir(dir);
+  const key = await vaultKey('ecdsa-p256', 'rotating');
+  const chainPath = await makeChain(dir, 'P-256', key.publicKey);
+  let ca = await start(dir, key, chainPath);
+  try {
+    await vault.call('keys/rotating/rotate', {});
+    await signAndVerify(dir, ca);
+    await ca.close();
+    ca = await start(dir, key, chainPath);
+    expect(ca.printed()).toContain('version 1');
+    await signAndVerify(dir, ca);
+  } finally {
+    await ca.close();
+  }
+});
+
+test('with Vault killed under load every request is answered 503, and by itself the CA issues again when Vault is back', async () => {
+  const dir = join(lab.dir, 'outage');
+  await mkdir(dir);
+  const key = await vaultKey('ecdsa-p256', 'outage');
+  const { backup } = await vault.call('backup/outage');
+  const ca = await start(dir, key, await makeChain(dir, 'P-256', key.publicKey));
+  const load = startLoad(ca.url, v2Body(await issuer.idToken(account), jane, newKey()));
+  try {
+    await until(() => load.seen.filter((status) => status === 200).length >= 50);
+    await vault.kill();
+    await until(async () => (await fetch(`${ca.url}/readyz`)).status === 503);
+    load.seen.length = 0;
+    await until(() => load.seen.length >= 50);
+    expect(new Set(load.seen)).toEqual(new Set([503]));
+
+    await vault.restart();
+    await vault.call('restore/outage', { backup });
+    await until(async () => (await fetch(`${ca.url}/readyz`)).status === 200);
+    load.seen.length = 0;
+    await until(() => load.seen.length >= 50);
+    expect(new Set(load.seen)).toEqual(new Set([200]));
+    await signAndVerify(dir, ca);
+  } finally {
+    await load.stop();
+    await ca.close();
+  }
+  expect(new Set(load.all)).toEqual(new Set([200, 503]));
+});
+
+/** Eight clients that ask for certificates and note the status of each answer until they are stopped. */
+function startLoad(url: string, body: unknown) {
+  const seen: number[] = [];
+  const all: number[] = [];
+  let stopped = false;
+  const client = async () => {
+    while (!stopped) {
+      const response = await fetch(`${url}/api/v2/signingCert`, { method: 'POST', body: JSON.stringify(body) });
+      await response.text();
+      seen.push(response.status);
+      all.push(response.status);
+    }
+  };
+  const running = Promise.all(Array.from({ length: 8 }, client));
+  return {
+    seen,
+    all,
+    async stop() {
+      stopped = true;
+      await running;
+    },
+  };
+}
+
+async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await sleep(20);
+}
