@@ -74,6 +74,16 @@ export async function openLogRecord(dataDir: string, clock: () => number): Promi
   };
 }
 
+/** What `list` would give after an `update`, without writing anything: for commands beside a server. */
+export async function withFormerLogs(
+  dataDir: string,
+  inUse: readonly PublishedLog[],
+  clock: () => number,
+): Promise<readonly PublishedLog[]> {
+  const order = inUse.map((log) => idOf(log.publicKey));
+  return listed(merged(await read(logRecordFile(dataDir)), inUse, clock()), order);
+}
+
 type Entries = ReadonlyMap<string, Entry>;
 
 function merged(entries: Entries, inUse: readonly PublishedLog[], now: number): Entries {

@@ -105,6 +105,7 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   const trust = openTrust(config.dataDir, { ...state, services });
   const tuf = openTuf({ ...tufPlaces(config), trustDir: trust.directory, logger, metrics, clock });
   closing.add(() => tuf.close());
+  state.logs.beforeChange(() => trust.publish(state.cas.view()));
   await state.cas.beforeChange(async (view) => {
     await trust.publish(view);
     void tuf.look();
@@ -133,6 +134,7 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
     reload(why) {
       state.identity.reload(why);
       void state.cas.reload(why);
+      void state.logs.reload(why);
     },
     async close() {
       logger.info('shutting down: finishing the requests in flight');

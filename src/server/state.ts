@@ -17,7 +17,7 @@ import { type IdentitySource, openIdentitySource } from './identity-source.js';
 import type { InFlight } from './in-flight.js';
 import { publicUrlOf } from './instance.js';
 import { openCas } from './open-ca.js';
-import { openLog } from './open-log.js';
+import { type OpenedLogs, openLog } from './open-log.js';
 import { openTimestamps, type Timestamps } from './open-tsa.js';
 import type { PublishedLog } from './trust.js';
 
@@ -35,7 +35,9 @@ export interface State {
   readonly ctLog: CtLogs | undefined;
   /** Our own logs by path; empty with external logs. */
   readonly ctlogRoutes: ReadonlyMap<string, Router>;
+  /** Reads as it is now: a reload changes it. */
   readonly publishedLogs: readonly PublishedLog[];
+  readonly logs: Pick<OpenedLogs, 'beforeChange' | 'reload'>;
   readonly tokens: TokenStore | undefined;
   readonly timestamps: Timestamps;
 }
@@ -87,9 +89,9 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
       'the root key still lies beside the server, which never needs it: move the directory offline/ to a safe place',
     );
   }
-  const log = await openLog(config, { cas, data, publicUrl, logger, clock });
-  if (log !== undefined) closing.add(() => log.ctLog.close());
-  const lowest = log?.treeHeadTime ?? (() => 0);
+  const log = await openLog(config, { cas, data, publicUrl, logger, metrics, clock });
+  closing.add(() => log.close());
+  const lowest = log.treeHeadTime ?? (() => 0);
   const timestamps = await openTimestamps(config, publicUrl, { logger, metrics, clock, lowest });
   closing.add(() => timestamps.close());
   const tokens =
@@ -103,9 +105,12 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
     signerTrouble: cas.signerTrouble,
     caRefusal: cas.refusal,
     caName: config.ca.kind,
-    ctLog: log?.ctLog,
-    ctlogRoutes: log?.routes ?? new Map(),
-    publishedLogs: log?.published ?? [],
+    ctLog: log.ctLog,
+    ctlogRoutes: log.routes,
+    logs: log,
+    get publishedLogs() {
+      return log.published();
+    },
     tokens,
     timestamps,
   };
