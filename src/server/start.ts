@@ -14,6 +14,7 @@ import { createLogger } from '../log.js';
 import { createMetrics } from '../metrics.js';
 import { readTrustConfig } from '../trust/services.js';
 import { packageVersion } from '../version.js';
+import type { CaView } from './ca-view.js';
 import { trustBundleOf } from './ca-view.js';
 import { type Closing, createClosing } from './closing.js';
 import { configurationJson } from './configuration.js';
@@ -102,14 +103,22 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
     logger,
     requestTimeoutMs: config.requestTimeoutMs,
   };
-  const trust = openTrust(config.dataDir, { ...state, services });
+  const trust = openTrust(config.dataDir, {
+    ...state,
+    services,
+    // A reload changes it, and a copy would not.
+    get publishedLogs() {
+      return state.publishedLogs;
+    },
+  });
   const tuf = openTuf({ ...tufPlaces(config), trustDir: trust.directory, logger, metrics, clock });
   closing.add(() => tuf.close());
-  state.logs.beforeChange(() => trust.publish(state.cas.view()));
-  await state.cas.beforeChange(async (view) => {
+  const publish = async (view: CaView): Promise<void> => {
     await trust.publish(view);
     void tuf.look();
-  });
+  };
+  state.logs.beforeChange(() => publish(state.cas.view()));
+  await state.cas.beforeChange(publish);
   const trustDir = trust.directory;
   front.handle(
     createApp({
