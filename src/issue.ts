@@ -18,6 +18,35 @@ export interface IssueRequest {
   readonly key: KeyRequest;
 }
 
+/** Where a request came from: for log lines, limits and the audit trail. */
+export interface RequestContext {
+  readonly requestId: string;
+  /** IP address of the client, as far as it is known; undefined for a local caller. */
+  readonly clientAddress: string | undefined;
+}
+
+/** A request whose token is good; its key has not been looked at. */
+export interface AuthenticatedRequest extends RequestContext {
+  readonly token: VerifiedToken;
+  readonly principal: Principal;
+}
+
+/** That a request may have its certificate, and under which conditions. */
+export interface Admission {
+  readonly keyPolicy: KeyPolicy;
+  /** The rule that allowed it, where rules are configured. */
+  readonly rule?: string;
+}
+
+/** A precertificate that is about to be shown to a log. */
+export interface Intent extends AuthenticatedRequest {
+  readonly serial: Uint8Array;
+  readonly key: ProvenKey;
+  readonly rule: string | undefined;
+  /** DER. */
+  readonly precertificate: Uint8Array;
+}
+
 /** One issued certificate and everything that proves it was logged. */
 export interface Issued {
   /** DER of the leaf; with `scts` undefined it carries none (the CT log is off). */
@@ -28,6 +57,8 @@ export interface Issued {
   readonly serial: Uint8Array;
   readonly principal: Principal;
   readonly key: ProvenKey;
+  /** The policy's rule that allowed it, if there are rules. */
+  readonly rule: string | undefined;
 }
 
 export const stageNames = ['token', 'proof', 'sign', 'log'] as const;
@@ -38,7 +69,10 @@ export interface IssueDeps {
   readonly issuers: () => Issuers;
   /** The active CA; one snapshot is taken per request. */
   readonly ca: () => CertificateAuthority;
-  readonly keyPolicy: KeyPolicy;
+  /** Quotas and policy: throws AppError for a request that may have no certificate. */
+  readonly admit: (request: AuthenticatedRequest) => Admission | Promise<Admission>;
+  /** Told, and awaited, before a log is asked, so that a certificate's intent is on record before anything is promised. */
+  readonly intend: (intent: Intent) => void | Promise<void>;
   /** Who checks proofs and signs certificates. */
   readonly work: CertificateWork;
   /** Undefined only when the operator turned CT off. */
@@ -54,28 +88,35 @@ export interface IssueDeps {
 }
 
 /**
- * The pipeline: token → issuer → verified claims → principal → proof of possession → precertificate → log → SCT →
- * certificate. Nothing leaves it without its SCTs unless CT is off.
+ * The pipeline: token → issuer → verified claims → principal → policy → proof of possession → precertificate → log → SCT
+ * → certificate. Nothing leaves it without its SCTs unless CT is off.
  *
  * Throws AppError for everything a client or the operator can cause; aborting `signal` ends the wait for the log, not
  * a submission already made (RFC 6962 logs cannot forget).
  */
-export async function issue(request: IssueRequest, deps: IssueDeps, signal: AbortSignal): Promise<Issued> {
+export async function issue(
+  request: IssueRequest,
+  deps: IssueDeps,
+  signal: AbortSignal,
+  context: RequestContext,
+): Promise<Issued> {
   const ca = deps.ca();
   const started = performance.now();
   const { token, principal } = await authenticate(request.token, deps);
   deps.observe('token', (performance.now() - started) / 1000);
+  const { keyPolicy, rule } = await deps.admit({ ...context, token, principal });
   const leaf = leafTemplate(principal, ca, deps);
   const logged = deps.ctLog !== undefined;
   const { challenge, alternativeChallenge: other } = principal;
   const challenges = [challenge.value, ...(other === undefined ? [] : [other.value])] as const;
-  const order = { request: request.key, challenges, policy: deps.keyPolicy, leaf, logged };
+  const order = { request: request.key, challenges, policy: keyPolicy, leaf, logged };
   const { key, precertificate, parts, seconds } = await deps.work.precertify(order, ca);
   deps.observe('proof', seconds.proof);
   deps.observe('sign', seconds.sign);
   // Nothing can fail any more that is not the log's or the signer's trouble, so the token's one use is spent now.
   await deps.tokens?.reserve(token);
-  const identity = { ca, serial: leaf.serial, principal, key };
+  const identity = { ca, serial: leaf.serial, principal, key, rule };
+  await deps.intend({ ...context, ...identity, token, precertificate });
   if (deps.ctLog === undefined) return { ...identity, certificate: precertificate, scts: undefined };
   const submitted = performance.now();
   const tbs = assembleTbs(parts);

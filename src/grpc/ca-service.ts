@@ -1,14 +1,15 @@
+import { isIP } from 'node:net';
 import type { handleUnaryCall, Metadata, ServerUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { AppError, toAppError } from '../errors.js';
 import { v2Answer } from '../http/signing-cert.js';
-import type { Issued, IssueRequest } from '../issue.js';
+import type { Issued, IssueRequest, RequestContext } from '../issue.js';
 import { createSigningCertificateRequest } from './definitions.js';
 import { firstText, requestIdOfCall, statusOf } from './rpc-status.js';
 import { lastFieldOf } from './wire.js';
 
 export interface CaServiceDeps {
-  readonly issue: (request: IssueRequest, signal: AbortSignal, requestId: string) => Promise<Issued>;
+  readonly issue: (request: IssueRequest, signal: AbortSignal, context: RequestContext) => Promise<Issued>;
   /** PEM chains of the CAs that relying parties should trust, issuing CA first. */
   readonly trustBundle: () => readonly (readonly string[])[];
   /** The JSON form of dev.sigstore.fulcio.v2.Configuration. */
@@ -25,7 +26,8 @@ export function caHandlers(deps: CaServiceDeps): UntypedServiceImplementation {
   return {
     CreateSigningCertificate: unary<Buffer>(deps, async (call, signal) => {
       const request = readRequest(call.request, call.metadata);
-      return snakeKeys(v2Answer(await deps.issue(request, signal, requestIdOfCall(call.metadata))));
+      const context = { requestId: requestIdOfCall(call.metadata), clientAddress: addressOf(call.getPeer()) };
+      return snakeKeys(v2Answer(await deps.issue(request, signal, context)));
     }),
     GetTrustBundle: unary(deps, async () => ({
       chains: deps.trustBundle().map((certificates) => ({ certificates })),
@@ -104,6 +106,12 @@ function callLimit(call: ServerUnaryCall<unknown, object>, requestTimeoutMs: num
   call.once('cancelled', stop('the client gave up, or its deadline passed'));
   if (Number(call.getDeadline()) <= Date.now()) stop('the deadline that the client set has passed')();
   return { signal: controller.signal, end: () => clearTimeout(timer) };
+}
+
+/** grpc-js names a peer as address:port, an IPv6 address without brackets; undefined for one that is not on the network. */
+function addressOf(peer: string): string | undefined {
+  const address = peer.replace(/:\d+$/, '').replace(/^\[|\]$/g, '');
+  return isIP(address) === 0 ? undefined : address;
 }
 
 /** proto3 JSON names as the proto has them: every lowerCamelCase key at any depth becomes snake_case. */

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Issued, IssueRequest } from '../issue.js';
+import type { Issued, IssueRequest, RequestContext } from '../issue.js';
 import { requestIdOf } from '../request-id.js';
 import { readBody } from './body.js';
 import { type Exchange, headerOf, type Observers, observe, send, sendError, timeLimit } from './exchange.js';
@@ -7,7 +7,7 @@ import { type JsonObject, parseJsonBody } from './json-body.js';
 import { readV1, readV2, v1Answer, v2Answer } from './signing-cert.js';
 
 export interface IssuingRouteDeps extends Observers {
-  readonly issue: (request: IssueRequest, signal: AbortSignal, requestId: string) => Promise<Issued>;
+  readonly issue: (request: IssueRequest, signal: AbortSignal, context: RequestContext) => Promise<Issued>;
   readonly requestTimeoutMs: number;
 }
 
@@ -44,7 +44,9 @@ export async function answerWithCertificate(
   const body = parseJsonBody(await readBody(request));
   const limit = timeLimit(deps.requestTimeoutMs);
   try {
-    const issued = await deps.issue(version.read(body, request.headers.authorization), limit.signal, requestId);
+    const asked = version.read(body, request.headers.authorization);
+    const context = { requestId, clientAddress: request.socket.remoteAddress };
+    const issued = await deps.issue(asked, limit.signal, context);
     send(response, version.status, version.type, version.write(issued));
   } finally {
     limit.end();

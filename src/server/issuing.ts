@@ -5,7 +5,7 @@ import type { ServeConfig } from '../config/serve.js';
 import type { CtLogs } from '../ct/log.js';
 import { toAppError } from '../errors.js';
 import type { CertificateWork } from '../issuance/work.js';
-import { type IssueDeps, type Issued, type IssueRequest, issue, stageNames } from '../issue.js';
+import { type IssueDeps, type Issued, type IssueRequest, issue, type RequestContext, stageNames } from '../issue.js';
 import type { Metrics } from '../metrics.js';
 import { clientSigningAlgorithms, defaultKeyPolicy } from '../proof.js';
 import type { TokenStore } from '../token-reuse.js';
@@ -27,13 +27,13 @@ export interface IssuingDeps {
 /** issue() with this server's parts put in, counted, and with one log line for each certificate. */
 export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
   const { metrics, logger } = deps;
+  const { clientSigningAlgorithms: names } = config;
+  const admission = { keyPolicy: names === undefined ? defaultKeyPolicy : clientSigningAlgorithms(names) };
   const issueDeps: IssueDeps = {
     issuers: () => deps.identity.current(),
     ca: deps.ca,
-    keyPolicy:
-      config.clientSigningAlgorithms === undefined
-        ? defaultKeyPolicy
-        : clientSigningAlgorithms(config.clientSigningAlgorithms),
+    admit: () => admission,
+    intend: () => undefined,
     ctLog: deps.ctLog,
     work: deps.work,
     tokens: deps.tokens,
@@ -42,12 +42,12 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
     random: pooledRandom(randomBytes),
     observe: stageObserver(metrics),
   };
-  return (request: IssueRequest, signal: AbortSignal, requestId: string): Promise<Issued> =>
+  return (request: IssueRequest, signal: AbortSignal, context: RequestContext): Promise<Issued> =>
     deps.inFlight.run(async () => {
       try {
-        const issued = await issue(request, issueDeps, signal);
+        const issued = await issue(request, issueDeps, signal, context);
         metrics.newCerts.inc();
-        logger.info(logEntry(issued, requestId), 'certificate issued');
+        logger.info(logEntry(issued, context.requestId), 'certificate issued');
         return issued;
       } catch (error) {
         metrics.rejections.inc({ reason: toAppError(error).code });

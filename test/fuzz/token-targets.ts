@@ -84,7 +84,8 @@ export async function tokenTargets(): Promise<Record<'token' | 'claims', Target>
   const deps: IssueDeps = {
     issuers: () => issuers,
     ca: () => ca,
-    keyPolicy: defaultKeyPolicy,
+    admit: () => ({ keyPolicy: defaultKeyPolicy }),
+    intend: () => undefined,
     work: localWork,
     ctLog: undefined,
     tokens: undefined,
@@ -93,6 +94,7 @@ export async function tokenTargets(): Promise<Record<'token' | 'claims', Target>
     random: randomBytes,
     observe: () => undefined,
   };
+  const context = { requestId: 'fuzz', clientAddress: undefined };
   const pair = generateKeyPairSync('ed25519');
   const csr = Buffer.from(csrOf(pair, { hash: null, algorithm: '1.3.101.112' }));
 
@@ -113,7 +115,7 @@ export async function tokenTargets(): Promise<Record<'token' | 'claims', Target>
   async function runClaims(input: Input): Promise<boolean> {
     const jwt = textOf(input);
     const request = { token: jwt, key: { kind: 'csr', csr } as const };
-    const issued = await mayFail(() => issue(request, deps, new AbortController().signal), jwt);
+    const issued = await mayFail(() => issue(request, deps, new AbortController().signal, context), jwt);
     if (issued === undefined) return false;
     const leaf = parseCertificate(issued.certificate);
     const sans = leaf.extensions.filter(({ oid }) => oid === '2.5.29.17');

@@ -150,7 +150,7 @@ describe('request ids and counts', () => {
   ])('the answer carries $name', async ({ given, expected }) => {
     const ids: string[] = [];
     const { port, logs } = await serve({
-      async issue(_request, _signal, requestId) {
+      async issue(_request, _signal, { requestId }) {
         ids.push(requestId);
         return issued(true);
       },
