@@ -18,8 +18,8 @@ export interface TsaKeys {
 
 /**
  * Reads key and chain of the timestamp authority from keys/tsa of a data directory that is open; the first call ever
- * makes them, all or none. Throws AppError STARTUP that names the file in question; keys that were here once are never
- * made anew.
+ * makes them, all or none. Keys that were here once are made anew only beside keys/tsa.old. Throws AppError STARTUP that
+ * names the file in question.
  */
 export async function openTsaKeys(dataDir: string, options: NewTsaOptions): Promise<TsaKeys> {
   const directory = join(dataDir, 'keys/tsa');
@@ -28,10 +28,11 @@ export async function openTsaKeys(dataDir: string, options: NewTsaOptions): Prom
   const format = await readFormat(dataDir, upgrades);
   const known = format?.holds.includes('tsa') ?? false;
   if (!existsSync(directory)) {
-    if (known) {
+    if (known && !existsSync(`${directory}.old`)) {
       throw new AppError(
         'STARTUP',
-        `${keyPath} is missing, though this data directory had it; restore it from backup, or see "A new key" in docs/timestamps.md`,
+        `${keyPath} is missing, though this data directory had it; restore it from backup. For a new key, rename the ` +
+          'directory to keys/tsa.old, which says that it is meant',
       );
     }
     await createTsaKeys(dataDir, options);

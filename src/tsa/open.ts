@@ -61,7 +61,10 @@ export async function openTsa(settings: TsaSettings, deps: OpenTsaDeps): Promise
     onJump(byMs) {
       metrics.clockJumps.inc();
       const minutes = steadyMs / 60_000;
-      logger.error({ byMs }, `the clock jumped: no timestamps until it has been steady for ${minutes} minutes`);
+      logger.error(
+        { byMs: Math.round(byMs) },
+        `the clock jumped: no timestamps until it has been steady for ${minutes} minutes`,
+      );
     },
   });
   const { policy } = settings;

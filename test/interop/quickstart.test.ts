@@ -1,4 +1,5 @@
-import { resolve } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { mustRun, projectDir, run, toolPath } from './command.js';
 import { type Lab, openLab } from './lab.js';
@@ -52,4 +53,11 @@ test('the cosign commands that quickstart prints sign a file and verify it as th
   });
   const asAnother = verify?.replace('jane@example.com', 'mallory@example.com') ?? '';
   expect((await run('sh', ['-c', asAnother], options)).code).not.toBe(0);
+
+  // The timestamp stands in the bundle: nothing has to run for the file to be verified later.
+  await quickstart.close();
+  expect(await readFile(join(lab.dir, 'quickstart-data/demo/hello.bundle.json'), 'utf8')).toContain(
+    'rfc3161Timestamps',
+  );
+  expect(await run('sh', ['-c', verify ?? ''], options)).toMatchObject({ code: 0 });
 });

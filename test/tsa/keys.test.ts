@@ -1,6 +1,6 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -56,6 +56,14 @@ describe('openTsaKeys', () => {
     await openTsaKeys(directory, options);
     await rm(join(directory, 'keys/tsa'), { recursive: true });
     await expect(openTsaKeys(directory, options)).rejects.toThrow(/tsa\/key\.pem is missing, though .* had it/);
+  });
+
+  test('makes new keys when the old ones were put aside as keys/tsa.old', async () => {
+    const old = await openTsaKeys(directory, options);
+    await rename(join(directory, 'keys/tsa'), join(directory, 'keys/tsa.old'));
+    const made = await openTsaKeys(directory, options);
+    expect(made.chainPem).not.toBe(old.chainPem);
+    expect(await openTsaKeys(directory, options)).toEqual(made);
   });
 
   test.each(['key.pem', 'chain.pem'])('says that %s is missing', async (name) => {
