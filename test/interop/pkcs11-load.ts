@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newKey, post, v2Body, v2Chain } from '../support/client.js';
 import type { CaServer } from './ca-server.js';
@@ -67,4 +67,9 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
 export function childrenOf(pid: number): number[] {
   const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
   return text.split(' ').filter(Boolean).map(Number);
+}
+
+/** Whether there is a process with this id. */
+export function isRunning(pid: number): boolean {
+  return existsSync(`/proc/${pid}`);
 }

@@ -6,7 +6,7 @@ import { signBlob, verifyBlob } from './cosign.js';
 import { type Lab, openLab } from './lab.js';
 import { type OidcIssuer, startOidcIssuer } from './oidc-issuer.js';
 import { type CaDepth, type KeyKind, makeCa } from './openssl-ca.js';
-import { childrenOf, type HsmLoad, startHsmLoad, until } from './pkcs11-load.js';
+import { childrenOf, type HsmLoad, isRunning, startHsmLoad, until } from './pkcs11-load.js';
 import { makeSoftHsm, type SoftHsm, tokenPin } from './softhsm.js';
 import { ownTrustFiles } from './trust-files.js';
 
@@ -124,6 +124,16 @@ test.each(variants)('cosign signs and verifies with $name', async ({ name, prepa
   expect(ca.printed()).not.toContain(tokenPin);
 });
 
+test('a server that is killed leaves no process with the module behind', async () => {
+  const dir = await newDir('killed');
+  const { hsm } = await importedCa(dir, 'P-256', 'root only');
+  const ca = lab.keep(await serve(dir, hsm, '--hsm-caroot-id', '99'));
+  const children = childrenOf(ca.pid);
+  expect(children).toHaveLength(1);
+  process.kill(ca.pid, 'SIGKILL');
+  await until('the process with the module has ended', () => !children.some(isRunning));
+});
+
 describe('when the HSM fails under load', () => {
   let ca: CaServer;
   let hsm: SoftHsm;
@@ -198,7 +208,7 @@ describe('when the HSM fails under load', () => {
     await load.stop();
     const children = childrenOf(ca.pid);
     await ca.close();
-    for (const child of children) expect(() => process.kill(child, 0)).toThrow('ESRCH');
+    expect(children.filter(isRunning)).toEqual([]);
     expect(ca.printed()).not.toContain(tokenPin);
   });
 });
