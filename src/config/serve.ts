@@ -65,6 +65,7 @@ export interface ServeConfig {
   /** Threads beside the main one; `auto` leaves the number to the machine. */
   readonly workers: number | 'auto';
   readonly tokenReuse: 'allow' | 'deny';
+  readonly fips: boolean;
   readonly logType: 'dev' | 'prod';
   readonly logLevel: string;
   /** Lines to tell the operator at start: flags that were taken and have no effect, and what clients will not like. */
@@ -72,8 +73,12 @@ export interface ServeConfig {
 }
 
 const unsupportedCas: Readonly<Record<string, string>> = {
-  tinkca: 'Tink keysets are not supported; export the key and use --ca fileca',
-  googleca: 'GCP CA Service is not supported',
+  tinkca:
+    'a Tink keyset is decrypted into the memory of the server, so a key that signs inside the same KMS takes its ' +
+    'place: --ca kmsca (docs/kms.md)',
+  googleca:
+    'CA Service chooses serial numbers itself, so no SCT can be embedded in its certificates; a CA whose key is in ' +
+    'Cloud KMS takes its place: --ca kmsca with gcpkms:// (docs/kms.md)',
 };
 
 /** Turns collected flags into a ServeConfig; throws AppError STARTUP naming the flag, what it holds and what it takes. */
@@ -105,6 +110,7 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     allowPrivateIssuers: read.boolean('allow-private-issuers'),
     workers: workers(read),
     tokenReuse: read.oneOf('token-reuse', ['allow', 'deny']),
+    fips: read.boolean('fips'),
     logType: read.oneOf('log_type', ['dev', 'prod']),
     logLevel: read.oneOf('log-level', ['trace', 'debug', 'info', 'warn', 'error']),
     notices: [...notices(flags), ...ctLogNotices(ctLog)],
@@ -188,11 +194,9 @@ function caChoice(read: Reader): CaChoice {
   if (ca === 'pkcs11ca') return pkcs11Ca(read);
   if (ca === 'kmsca') return kmsCa(read);
   const why = unsupportedCas[ca];
-  if (why !== undefined)
-    throw new AppError(
-      'STARTUP',
-      `${read.source('ca')} is "${ca}": ${why}; fileca, pkcs11ca, kmsca and ephemeralca are`,
-    );
+  if (why !== undefined) {
+    throw new AppError('STARTUP', `${read.source('ca')} is "${ca}", which is not supported: ${why}`);
+  }
   throw read.wrong('ca', 'fileca, pkcs11ca, kmsca or ephemeralca, or no --ca for the CA in the data directory');
 }
 
