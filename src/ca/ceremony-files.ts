@@ -27,7 +27,7 @@ export async function writeDirectory(
 ): Promise<void> {
   const target = resolve(path);
   const staged = `${target}.new-${id}`;
-  await refuseUsed(target);
+  await checkEmpty(target);
   try {
     await mkdir(dirname(target), { recursive: true });
     await mkdir(staged, { mode: 0o700 });
@@ -53,7 +53,9 @@ function directoriesOf(files: readonly CeremonyFile[]): ReadonlySet<string> {
   return found;
 }
 
-async function refuseUsed(target: string): Promise<void> {
+/** Throws AppError STARTUP unless the directory is missing or empty. */
+export async function checkEmpty(path: string): Promise<void> {
+  const target = resolve(path);
   let entries: readonly string[];
   try {
     entries = await readdir(target);
@@ -84,9 +86,7 @@ export async function leftovers(path: string): Promise<readonly string[]> {
  * cannot be placed, those before it are taken back. Throws AppError STARTUP.
  */
 export async function writeFiles(files: readonly CeremonyFile[], id: string): Promise<void> {
-  for (const { path } of files) {
-    if (existsSync(path)) throw new AppError('STARTUP', `${path} exists; nothing is ever overwritten`);
-  }
+  checkUnused(files.map(({ path }) => path));
   const stagedName = ({ path }: CeremonyFile): string => `${resolve(path)}.new-${id}`;
   const placed: string[] = [];
   let current = '';
@@ -109,6 +109,14 @@ export async function writeFiles(files: readonly CeremonyFile[], id: string): Pr
   } finally {
     for (const file of files) await rm(stagedName(file), { force: true });
   }
+}
+
+/** Throws AppError STARTUP when one of these exists, or two are the same. */
+export function checkUnused(paths: readonly string[]): void {
+  const twice = paths.find((path, i) => paths.findIndex((other) => resolve(other) === resolve(path)) !== i);
+  if (twice !== undefined) throw new AppError('STARTUP', `${twice} is named twice; expected a file for each`);
+  const used = paths.find((path) => existsSync(path));
+  if (used !== undefined) throw new AppError('STARTUP', `${used} exists; nothing is ever overwritten`);
 }
 
 function explain(cause: unknown, path: string): AppError {

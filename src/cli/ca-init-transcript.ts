@@ -81,7 +81,11 @@ function startStep(held: Held): readonly string[] {
     ];
   }
   const secrets = secretsOf(held);
-  const start = secrets.length === 0 ? 'Start the server' : `Start the server, with ${secrets.join(' and ')} set`;
+  const isDirectory = Object.keys(held.options.paths).length === 0;
+  const where = isDirectory
+    ? ` (elsewhere: copy ${held.options.dataDir} there without offline/, owned by its user)`
+    : '';
+  const start = `Start the server${where}${secrets.length === 0 ? '' : `, with ${secrets.join(' and ')} set`}`;
   return [
     `${start}:\nmayfly serve ${serveFlags(held).join(' ')} \\\n  --config-path identity.yaml --public-url https://ca.example.com`,
   ];

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Command, Option } from 'commander';
-import { chainsOf, type Holder, holdCeremony } from '../ca/ceremony.js';
-import { leftovers, writeDirectory, writeFiles } from '../ca/ceremony-files.js';
+import { type CeremonyPlan, chainsOf, type Holder, holdCeremony } from '../ca/ceremony.js';
+import { checkEmpty, checkUnused, leftovers, writeDirectory, writeFiles } from '../ca/ceremony-files.js';
 import { generateKey, newKeyKinds } from '../ca/ceremony-key.js';
 import { createKeySigner } from '../ca/file-signer.js';
 import type { Signer } from '../ca/signer.js';
@@ -121,23 +121,27 @@ export async function initCommand(options: InitOptions, io: CaIo): Promise<void>
   checkOptions(options);
   const id = randomBytes(4).toString('hex');
   const toDirectory = Object.keys(options.paths).length === 0;
-  if (toDirectory) {
-    for (const path of await leftovers(options.dataDir)) {
-      io.err(`Note: ${path} was left by a ceremony that was cut short; none of its keys is in use. Remove it.\n`);
-    }
-  }
-  const signers: Signer[] = [];
+  if (toDirectory) await checkDirectory(options.dataDir, io);
+  else checkUnused(Object.values(options.paths));
+  const titles = titlesOf(options, id);
+  const opened: Signer[] = [];
   try {
-    const keys = await makeKeys(options, io, signers);
-    const plan = planOf(options, keys, id, io.now());
-    const certificates = await holdCeremony(plan);
+    const keys = await makeKeys(options, io, opened);
+    const certificates = await holdCeremony(planOf(titles, keys, io.now()));
     const files = await initFiles(options, keys, certificates);
     if (toDirectory) {
       await writeDirectory(options.dataDir, files, id, (staged) => finishDataDirectory(staged, files));
     } else await writeFiles(files, id);
     io.out(transcript({ options, files, chains: chainsOf(certificates), now: io.now() }));
   } finally {
-    for (const signer of signers) await signer.close();
+    for (const signer of opened) await signer.close();
+  }
+}
+
+async function checkDirectory(path: string, io: CaIo): Promise<void> {
+  await checkEmpty(path);
+  for (const left of await leftovers(path)) {
+    io.err(`Note: ${left} was left by a ceremony that was cut short; none of its keys is in use. Remove it.\n`);
   }
 }
 
@@ -199,29 +203,45 @@ function passphrasePlaces(options: InitOptions): Readonly<Record<'root' | 'issui
   };
 }
 
-function planOf(options: InitOptions, keys: MadeKeys, id: string, now: Date) {
+/** What the certificates of a ceremony are to say. */
+interface Titles extends Readonly<Record<'root' | 'issuing' | 'timestamping' | 'timestampRoot', Title>> {
+  readonly organization: string;
+}
+
+type Title = Pick<Holder, 'commonName' | 'lifetimeDays'>;
+
+function titlesOf(options: InitOptions, id: string): Titles {
   const organization = nameFlag('--organization', options.organization);
-  const holder = (
-    signer: Signer | undefined,
-    [flag, given]: readonly [string, string | undefined],
+  const title = (
+    name: string,
+    given: string | undefined,
     role: string,
-    lifetimeDays: number,
-  ): Holder | undefined => {
-    if (signer === undefined) return undefined;
-    const commonName = nameFlag(flag, given ?? `${organization} ${role} ${id}`);
-    return { signer, commonName, lifetimeDays };
-  };
-  const rootDays = lifetimeFlag('--root-lifetime', options.rootLifetime);
-  const issuingDays = lifetimeFlag('--issuing-lifetime', options.issuingLifetime);
-  const tsaDays = lifetimeFlag('--tsa-lifetime', options.tsaLifetime);
-  const root = holder(keys.root, ['--root-name', options.rootName], 'root', rootDays);
-  if (root === undefined) throw new TypeError('a ceremony has a root');
+    [flag, lifetime]: readonly string[],
+  ): Title => ({
+    commonName: nameFlag(`--${name}-name`, given ?? `${organization} ${role} ${id}`),
+    lifetimeDays: lifetimeFlag(`--${flag}-lifetime`, lifetime ?? ''),
+  });
+  const root = ['root', options.rootLifetime];
   return {
     organization,
-    root,
-    issuing: holder(keys.issuing, ['--issuing-name', options.issuingName], 'issuing CA', issuingDays),
-    timestamping: holder(keys.timestamping, ['--tsa-name', options.tsaName], 'timestamp authority', tsaDays),
-    timestampRoot: holder(keys.timestampRoot, ['--tsa-root-name', options.tsaRootName], 'timestamp root', rootDays),
+    root: title('root', options.rootName, 'root', root),
+    issuing: title('issuing', options.issuingName, 'issuing CA', ['issuing', options.issuingLifetime]),
+    timestamping: title('tsa', options.tsaName, 'timestamp authority', ['tsa', options.tsaLifetime]),
+    timestampRoot: title('tsa-root', options.tsaRootName, 'timestamp root', root),
+  };
+}
+
+function planOf(titles: Titles, keys: MadeKeys, now: Date): CeremonyPlan {
+  const holder = (role: 'issuing' | 'timestamping' | 'timestampRoot'): Holder | undefined => {
+    const signer = keys[role];
+    return signer === undefined ? undefined : { signer, ...titles[role] };
+  };
+  return {
+    organization: titles.organization,
+    root: { signer: keys.root, ...titles.root },
+    issuing: holder('issuing'),
+    timestamping: holder('timestamping'),
+    timestampRoot: holder('timestampRoot'),
     now: now.getTime(),
     random: randomBytes,
   };
