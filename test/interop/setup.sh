@@ -68,6 +68,25 @@ install_go_tool() {
   say "$name $version installed in $((SECONDS - started)) s"
 }
 
+# A tool whose module, or one it needs, cannot be named to "go install": its go.mod and go.sum lie in test/interop/NAME.
+install_go_module() {
+  local name=$1 package=$2 started=$SECONDS
+  say "building $name: $package, at the version in test/interop/$name/go.mod"
+  (cd "test/interop/$name" && go build -o "$bin/$name" "$package") 2>"$cache/$name.log" || {
+    tail -20 "$cache/$name.log" >&2
+    die "go build $package failed; its last lines are above"
+  }
+  say "$name is there after $((SECONDS - started)) s"
+}
+
+install_ssh_agent() {
+  if command -v ssh-agent >/dev/null; then
+    say 'ssh-agent is there'
+    return
+  fi
+  install_debian ssh-agent openssh-client
+}
+
 install_sigstore_python() {
   local venv="$cache/venv" started=$SECONDS
   if [ "$("$venv/bin/python" -c 'import sigstore; print(sigstore.__version__)' 2>/dev/null)" = "$sigstore_python" ]; then
@@ -192,4 +211,6 @@ if wanted postgresql; then install_postgresql; fi
 if wanted faketime; then install_faketime; fi
 if wanted softhsm; then install_softhsm; fi
 if wanted wrk; then install_wrk; fi
+if wanted tesseract; then install_go_module tesseract github.com/transparency-dev/tesseract/cmd/tesseract/posix; fi
+if wanted litewitness; then install_ssh_agent && install_go_module litewitness filippo.io/torchwood/cmd/litewitness; fi
 say "ready in $cache"
