@@ -14,6 +14,8 @@ export interface IdentitySource {
   readonly missing: () => string | undefined;
   /** Loads the file again; a bad one is refused with a log line and the old one stays. */
   reload(why: string): void;
+  /** Calls `listener` after another configuration came into force. */
+  onChange(listener: () => void): void;
   close(): void;
 }
 
@@ -38,6 +40,7 @@ export function openIdentitySource(path: string, given: boolean, deps: IdentityS
   let loaded = file === undefined ? undefined : read(file);
   let issuers = createIssuers(loaded?.config ?? none, deps.issuers);
   let generation = 0;
+  const listeners: (() => void)[] = [];
   const announce = (): void => {
     deps.metrics.configGeneration.set(++generation);
     for (const warning of loaded?.config.warnings ?? []) deps.logger.warn({ file }, warning);
@@ -59,6 +62,7 @@ export function openIdentitySource(path: string, given: boolean, deps: IdentityS
       issuers = createIssuers(next.config, deps.issuers, issuers);
       loaded = next;
       announce();
+      for (const listener of listeners) listener();
       deps.metrics.configReloads.inc({ result: 'loaded' });
       deps.logger.info({ file: now, why, issuers: issuers.list().length }, 'identity configuration loaded anew');
     } catch (error) {
@@ -73,6 +77,7 @@ export function openIdentitySource(path: string, given: boolean, deps: IdentityS
     current: () => issuers,
     missing: () => (issuers.list().length === 0 ? noIssuers(file, path) : undefined),
     reload,
+    onChange: (listener) => void listeners.push(listener),
     close: () => watcher?.close(),
   };
 }

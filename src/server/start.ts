@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { collectFlags, type FlagsGiven } from '../config/flag-sources.js';
 import { type ServeConfig, serveConfig } from '../config/serve.js';
+import { type FipsProbe, processFips } from '../fips.js';
 import { createGrpcServer } from '../grpc/server.js';
 import { createApp } from '../http/app.js';
 import { shareWithGrpc } from '../http/shared-port.js';
@@ -14,10 +15,10 @@ import { createLogger } from '../log.js';
 import { createMetrics } from '../metrics.js';
 import { readTrustConfig } from '../trust/services.js';
 import { packageVersion } from '../version.js';
-import type { CaView } from './ca-view.js';
 import { trustBundleOf } from './ca-view.js';
 import { type Closing, createClosing } from './closing.js';
 import { configurationJson } from './configuration.js';
+import { checkFipsCa, checkFipsTsa, underFips } from './fips.js';
 import { createFront, type Front, sharesPort, stopListening } from './front.js';
 import { createInFlight } from './in-flight.js';
 import { createIssuing } from './issuing.js';
@@ -51,6 +52,8 @@ export interface StartDeps {
   /** Milliseconds since the epoch. */
   readonly clock?: () => number;
   readonly logger?: Logger;
+  /** What OpenSSL says of its FIPS mode. */
+  readonly fips?: FipsProbe;
   /** Starts a thread that proves keys and signs; without it, the main thread does everything. */
   readonly openThread?: OpenThread;
 }
@@ -63,7 +66,8 @@ const graceMs = 15_000;
  * names the flag or file that is wrong; what was opened until then is closed again.
  */
 export async function startServer(flags: FlagsGiven, deps: StartDeps): Promise<RunningServer> {
-  const config = serveConfig(collectFlags(flags, deps.environment, deps.configFile));
+  const settings = serveConfig(collectFlags(flags, deps.environment, deps.configFile));
+  const config = underFips(settings, deps.fips ?? processFips);
   const logger = deps.logger ?? createLogger(config.logType, config.logLevel);
   for (const notice of config.notices) logger.warn(notice);
   const closing = createClosing();
@@ -113,12 +117,21 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   });
   const tuf = openTuf({ ...tufPlaces(config), trustDir: trust.directory, logger, metrics, clock });
   closing.add(() => tuf.close());
-  const publish = async (view: CaView): Promise<void> => {
-    await trust.publish(view);
+  const published = async (written: Promise<void>): Promise<void> => {
+    await written;
     void tuf.look();
   };
-  state.logs.beforeChange(() => publish(state.cas.view()));
-  await state.cas.beforeChange(publish);
+  state.logs.beforeChange(() => published(trust.refresh()));
+  state.identity.onChange(() => {
+    published(trust.refresh()).catch((error: unknown) =>
+      logger.error({ err: error }, 'the trust files are out of date'),
+    );
+  });
+  checkFipsTsa(config, state.timestamps);
+  await state.cas.beforeChange((view) => {
+    checkFipsCa(config, view);
+    return published(trust.publish(view));
+  });
   const trustDir = trust.directory;
   front.handle(
     createApp({

@@ -23,8 +23,10 @@ export interface PublishedLog {
 export interface Trust {
   readonly directory: string;
   files(): ReadonlyMap<string, TrustFile>;
-  /** Makes the files say what `view` and the identity configuration say; throws AppError STARTUP when it cannot. */
+  /** Makes the files say what `view` says, and the state beside it; throws AppError STARTUP when it cannot. */
   publish(view: CaView): Promise<void>;
+  /** The same with the view that was published last, because the state beside it has changed. */
+  refresh(): Promise<void>;
 }
 
 export interface TrustedState {
@@ -42,20 +44,24 @@ export interface TrustedState {
 export function openTrust(dataDir: string, state: TrustedState): Trust {
   const directory = join(dataDir, 'trust');
   let files: ReadonlyMap<string, TrustFile> = new Map();
+  let published: CaView | undefined;
   let last: Promise<void> = Promise.resolve();
   const write = async (view: CaView): Promise<void> => {
     await writeTrustFiles(directory, trustMaterial(view, state));
     files = await readTrust(directory);
+    published = view;
+  };
+  /** One write after the other, whatever becomes of the one before: a refresh must not bring back an older view. */
+  const inTurn = (work: () => Promise<void>): Promise<void> => {
+    const done = last.then(work);
+    last = done.catch(() => undefined);
+    return done;
   };
   return {
     directory,
     files: () => files,
-    publish(view) {
-      const done = last.then(() => write(view));
-      // One write after the other, whatever becomes of the one before.
-      last = done.catch(() => undefined);
-      return done;
-    },
+    publish: (view) => inTurn(() => write(view)),
+    refresh: () => inTurn(async () => (published === undefined ? undefined : write(published))),
   };
 }
 

@@ -274,3 +274,11 @@ test('trust files have entity tags, which change with them', async () => {
   await eventually(async () => (await ask(etag)) === 200);
   expect((await fetch(`${url}/trust/nothing.json`)).status).toBe(404);
 });
+
+test('trust files follow the identity configuration', async () => {
+  const { url } = await serve();
+  const config = async () => (await fetch(`${url}/trust/signing_config.json`)).text();
+  expect(await config()).toContain(issuer.url);
+  emailConfig(dir, 'https://login.example.com');
+  await eventually(async () => (await config()).includes('https://login.example.com'));
+});
