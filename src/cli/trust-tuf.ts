@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { AppError } from '../errors.js';
 import { initTuf, type KeyCount, renewTufRoot, rotateTufKey, updateTuf } from '../trust/tuf-ceremony.js';
 import { type TufRole, tufRoles } from '../trust/tuf-keys.js';
 import { defaultLifetimeDays, type Lifetimes } from '../trust/tuf-metadata.js';
@@ -110,7 +111,7 @@ function registerRotateKey(tuf: Command, done: (code: number) => void): void {
   command.action(async (role: TufRole) => {
     const { replace, keys, threshold } = command.opts<{ replace?: string; keys?: number; threshold?: number }>();
     if (replace !== undefined && (keys !== undefined || threshold !== undefined)) {
-      throw new InvalidArgumentError('--replace keeps the number of keys: it does not go with --keys and --threshold');
+      throw new AppError('STARTUP', '--replace keeps the number of keys: it does not go with --keys and --threshold');
     }
     const count = keys === undefined && threshold === undefined ? undefined : checkCount(role, keys, threshold);
     const options = ceremonyOptions(command);
@@ -172,9 +173,7 @@ function countOf(flags: Record<string, unknown>, role: 'root' | 'targets'): KeyC
 
 function checkCount(role: TufRole, keys = 1, threshold = Math.floor(keys / 2) + 1): KeyCount {
   if (threshold <= keys) return { keys, threshold };
-  throw new InvalidArgumentError(
-    `${role} would need ${threshold} signatures of ${keys} keys; expected at most ${keys}`,
-  );
+  throw new AppError('STARTUP', `${role} would need ${threshold} signatures of ${keys} keys; expected at most ${keys}`);
 }
 
 function positive(text: string): number {

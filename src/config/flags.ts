@@ -120,6 +120,7 @@ export const serveFlags = {
   'tsa-cert-chain': flag('string', 'PEM chain of the timestamp key: its own certificate first, root last'),
   'tsa-policy': flag('string', 'object identifier of the policy of its timestamps', '1.3.6.1.4.1.57264.2'),
   'tsa-clock-limit': flag('duration', 'how far the clock may jump before there are no timestamps', '1s'),
+  fips: flag('boolean', 'start only with OpenSSL in FIPS mode, and offer approved algorithms only', 'false'),
   'log-level': flag('string', 'debug | info | warn | error', 'info'),
 } as const satisfies Record<string, FlagRow>;
 
