@@ -6,7 +6,7 @@ import { assertProfile } from './ceremony.js';
 import { signBelow, validity } from './create.js';
 import type { CaRequest } from './csr.js';
 import { extensionOid, purposeOid } from './profile.js';
-import { type ProfileLink, readLink } from './profile-link.js';
+import { isSameKey, type ProfileLink, readLink } from './profile-link.js';
 import { describePurposes } from './profile-rules.js';
 import type { Signer } from './signer.js';
 
@@ -78,7 +78,7 @@ function checkRequest(
 ): void {
   // An empty Name is SEQUENCE {}.
   if (subject.length <= 2) throw wrong('the request has an empty subject; expected an organization and a common name');
-  const same = parents.find((parent) => parent.publicKey.equals(publicKey));
+  const same = parents.find((parent) => isSameKey(parent.publicKey, publicKey));
   if (same !== undefined) throw wrong(`the request is for the key of ${same.title}; expected another key`);
   const namesake = parents.find(({ certificate }) => Buffer.compare(certificate.subject, subject) === 0);
   if (namesake !== undefined) throw wrong(`the request asks for the name of ${namesake.title}; expected another name`);
@@ -112,7 +112,8 @@ export async function signPlanned(
   random: (size: number) => Uint8Array,
 ): Promise<string> {
   const { parent, request, role, pathLength, notBefore, notAfter } = plan;
-  if (!signer.publicKey.equals(parent.publicKey)) throw wrong(`the key of the parent is not that of ${parent.title}`);
+  if (!isSameKey(signer.publicKey, parent.publicKey))
+    throw wrong(`the key of the parent is not that of ${parent.title}`);
   const { subject, spki } = request;
   const issuer = { signer, certificate: parent.certificate.der };
   const certificate = await signBelow(issuer, { role, pathLength, subject, spki, notBefore, notAfter, random });

@@ -3,7 +3,7 @@ import { messageOf } from '../errors.js';
 import { DerError } from '../x509/der.js';
 import { decodePemAll, PemError } from '../x509/pem.js';
 import { purposeOid } from './profile.js';
-import { isSignedBy, names, type Position, type ProfileLink, readLink } from './profile-link.js';
+import { isSameKey, isSignedBy, names, type Position, type ProfileLink, readLink } from './profile-link.js';
 import { type ChainPurpose, type RuleContext, rulesFor } from './profile-rules.js';
 
 /** One thing that is wrong with a chain: an error when clients or servers refuse it or it breaks the profile. */
@@ -101,7 +101,7 @@ function ruleFindings(link: ProfileLink, context: RuleContext): readonly Finding
 
 function keyFindings(links: readonly ProfileLink[], publicKey: KeyObject | undefined): readonly Finding[] {
   if (publicKey === undefined) return [];
-  const owner = links.find((link) => link.publicKey.equals(publicKey));
+  const owner = links.find((link) => isSameKey(link.publicKey, publicKey));
   if (owner?.index === 0) return [];
   const message =
     owner === undefined
@@ -164,7 +164,7 @@ function issuerFindings(link: ProfileLink, next: ProfileLink | undefined): reado
 function duplicateFindings(links: readonly ProfileLink[]): readonly Finding[] {
   return links.flatMap((link) => {
     const earlier = links.slice(0, link.index);
-    const sameKey = earlier.find((other) => other.publicKey.equals(link.publicKey));
+    const sameKey = earlier.find((other) => isSameKey(other.publicKey, link.publicKey));
     if (sameKey !== undefined)
       return [about(link, 'duplicate', `has the same key as ${sameKey.title}; expected another`)];
     const sameName = earlier.find((other) => Buffer.compare(other.certificate.subject, link.certificate.subject) === 0);
