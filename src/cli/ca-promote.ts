@@ -65,14 +65,14 @@ export async function promoteCommand(
   warnOfHaste(findCa(authorities, name).addedAt, date ?? now, io);
 }
 
-/** As docs/keys.md says: what clients keep of the trusted root may be a day old. */
-const waitMs = 24 * 60 * 60 * 1000;
+/** What docs/keys.md says is enough for every client that gets its trusted root by TUF. */
+const waitMs = 8 * 24 * 60 * 60 * 1000;
 
 function warnOfHaste(publishedAt: Date, at: Date, io: Pick<CommandIo, 'err'>): void {
   if (at.getTime() - publishedAt.getTime() >= waitMs) return;
   io.err(
-    `Note: this CA was published at ${publishedAt.toISOString()}, less than a day before. A client whose copy of the trusted ` +
-      'root is older refuses its certificates until it fetches a new one.\n',
+    `Note: this CA was published at ${publishedAt.toISOString()}, less than eight days before. A client with an older copy ` +
+      'of the trusted root refuses its certificates until it fetches a new one (docs/keys.md, "how long to wait").\n',
   );
 }
 
