@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { registerTrustBundle } from './trust-bundle.js';
 import { registerTrustExport } from './trust-export.js';
 import { registerTrustTuf } from './trust-tuf.js';
 
@@ -6,5 +7,6 @@ import { registerTrustTuf } from './trust-tuf.js';
 export function registerTrust(program: Command, done: (code: number) => void): void {
   const trust = program.command('trust').description('hand clients what they need to trust this instance');
   registerTrustExport(trust, done);
+  registerTrustBundle(trust, done);
   registerTrustTuf(trust, done);
 }

@@ -44,8 +44,8 @@ export async function writeTrustFiles(dir: string, material: TrustMaterial): Pro
   return changed;
 }
 
-/** File contents by name; undefined for a file that this instance has nothing to say in. */
-function trustFiles(material: TrustMaterial): readonly (readonly [string, string | undefined])[] {
+/** File contents by name; undefined for a file that this instance has nothing to say in. Throws as `trustedRootJson`. */
+export function trustFiles(material: TrustMaterial): readonly (readonly [string, string | undefined])[] {
   const tsa = material.tsas?.find(({ validFor }) => validFor.end === undefined);
   const log = material.ctLogs[0];
   const clientTrustConfig = toText(clientTrustConfigJson(material));
