@@ -1,6 +1,7 @@
 import { AppError } from '../errors.js';
 import { certificateUse } from '../x509/certificate.js';
 import { DerError } from '../x509/der.js';
+import { nameAttributes } from '../x509/name.js';
 import { decodePemAll, encodePem, PemError } from '../x509/pem.js';
 import { assertProfile } from './ceremony.js';
 import { signBelow, validity } from './create.js';
@@ -76,14 +77,15 @@ function checkRequest(
   role: string,
   parents: readonly ProfileLink[],
 ): void {
-  // An empty Name is SEQUENCE {}.
-  if (subject.length <= 2) throw wrong('the request has an empty subject; expected an organization and a common name');
+  const names = parsed('the request asks for a subject that is no name', () => nameAttributes(subject));
+  if (names.length === 0) throw wrong('the request has an empty subject; expected an organization and a common name');
   const same = parents.find((parent) => isSameKey(parent.publicKey, publicKey));
   if (same !== undefined) throw wrong(`the request is for the key of ${same.title}; expected another key`);
   const namesake = parents.find(({ certificate }) => Buffer.compare(certificate.subject, subject) === 0);
   if (namesake !== undefined) throw wrong(`the request asks for the name of ${namesake.title}; expected another name`);
   const asked = extensions.filter(({ oid }) => oid === extensionOid.extendedKeyUsage);
-  const purposes = readPurposes(asked);
+  const what = 'the request asks for a malformed extended key usage';
+  const purposes = parsed(what, () => certificateUse({ extensions: asked }).extendedKeyUsage);
   const wanted = role === 'issuing' ? purposeOid.codeSigning : purposeOid.timeStamping;
   if (purposes !== undefined && !purposes.includes(wanted)) {
     const other = role === 'issuing' ? 'timestamping' : 'issuing';
@@ -93,12 +95,12 @@ function checkRequest(
   }
 }
 
-function readPurposes(extensions: CaRequest['extensions']): readonly string[] | undefined {
+function parsed<T>(what: string, read: () => T): T {
   try {
-    return certificateUse({ extensions }).extendedKeyUsage;
+    return read();
   } catch (cause) {
     if (!(cause instanceof DerError)) throw cause;
-    throw wrong(`the request asks for a malformed extended key usage: ${cause.message}`, cause);
+    throw wrong(`${what}: ${cause.message}`, cause);
   }
 }
 
