@@ -4,6 +4,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, statSync, wri
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createChain } from '../../src/ca/create.js';
+import { trustFileNames } from '../../src/trust/write.js';
 import { encodePem } from '../../src/x509/pem.js';
 import { post, v2Body, v2Chain } from '../support/client.js';
 import { startIssuer, type TestIssuer } from '../support/issuer.js';
@@ -43,13 +44,17 @@ describe('a start without --ca', () => {
     expect(existsSync(join(dir, 'data/offline'))).toBe(false);
   });
 
-  test('writes the four trust files, and warns that the root key lies there', async () => {
+  test('writes the trust files, and warns that the root key lies there', async () => {
     const dir = temporary();
     const lines: string[] = [];
     const server = await start({ 'data-dir': join(dir, 'data'), 'config-path': emailConfig(dir, issuer.url) }, lines);
     await server.close();
     const files = readdirSync(join(dir, 'data/trust')).sort();
-    expect(files).toEqual(['ca.pem', 'ctlog.pub.pem', 'signing_config.json', 'trusted_root.json']);
+    expect(files).toEqual(
+      Object.values(trustFileNames)
+        .filter((name) => name !== 'tsa.pem')
+        .sort(),
+    );
     expect(lines.join('')).toContain('move the directory offline/ to a safe place');
     expect(statSync(join(dir, 'data/keys')).mode & 0o777).toBe(0o700);
   });
