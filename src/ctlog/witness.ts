@@ -30,6 +30,8 @@ export interface WitnessingOptions {
 export interface WitnessedStorage extends LogStorage {
   /** The verifier key that witnesses have to know the log by. */
   readonly verifierKey: string;
+  /** What `publish` would make of this checkpoint now. */
+  shown(checkpoint: Uint8Array): Uint8Array;
   /** The newest checkpoint that a quorum cosigned, and its size. */
   witnessed(): { readonly checkpoint: Uint8Array; readonly size: number } | undefined;
 }
@@ -121,6 +123,13 @@ class Witnessing implements WitnessedStorage {
     });
     if (target.size > 0) this.#wake();
   }
+
+  /** With the cosignatures that there are by now; a checkpoint that is still to be published has none. */
+  shown = (checkpoint: Uint8Array): Uint8Array => {
+    const newest = this.#newest;
+    const same = newest !== undefined && Buffer.compare(newest.checkpoint, checkpoint) === 0;
+    return this.#compose(same ? newest : this.#target(checkpoint));
+  };
 
   loadCheckpoint = () => this.#storage.loadCheckpoint();
   replaceCheckpoint = (expected: Uint8Array | undefined, next: Uint8Array) =>
