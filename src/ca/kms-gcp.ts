@@ -6,9 +6,20 @@ import type { GcpKeyName } from './kms-uri.js';
 import type { RemoteKey } from './remote-key.js';
 import { digestFor, type KeyKind, kindOf, type SignatureAlgorithm } from './signature-algorithm.js';
 
-type Client = KeyManagementServiceClient;
 type SignRequest = protos.google.cloud.kms.v1.IAsymmetricSignRequest;
 type Checksum = protos.google.protobuf.IInt64Value | null | undefined;
+/** The SDK's calls take a deadline but no AbortSignal. Its own retries would go on for ten minutes. */
+interface CallOptions {
+  readonly timeout: number;
+  readonly retry: { readonly retryCodes: number[] };
+}
+
+/** The SDK's client with the options of every call. */
+interface Client {
+  readonly sdk: KeyManagementServiceClient;
+  readonly call: CallOptions;
+}
+
 type ClientOptions = ConstructorParameters<typeof KeyManagementServiceClient>[0];
 
 /** The algorithm a key version must have for each kind of key: with Cloud KMS it belongs to the version. */
@@ -28,43 +39,46 @@ const algorithms: Readonly<Partial<Record<KeyKind, string>>> = {
  */
 export async function openGcpKey(
   name: GcpKeyName,
-  { expectedKey }: KmsDeps,
+  { expectedKey, timeoutMs }: KmsDeps,
   clientOptions: ClientOptions = {},
 ): Promise<RemoteKey> {
   const sdk = await loadSdk('gcpkms', ['@google-cloud/kms'], () => import('@google-cloud/kms'));
-  const client = new sdk.KeyManagementServiceClient(clientOptions);
+  const client: Client = {
+    sdk: new sdk.KeyManagementServiceClient(clientOptions),
+    call: { timeout: timeoutMs, retry: { retryCodes: [] } },
+  };
   let pinned = name.version === undefined ? undefined : `${name.key}/cryptoKeyVersions/${name.version}`;
   return {
     get describe() {
       return `the Google Cloud KMS key ${pinned ?? name.key}`;
     },
-    async publicKey(signal) {
+    async publicKey() {
       // Without credentials the calls themselves would throw where nobody can catch it.
-      await client.initialize();
-      if (pinned !== undefined) return fetchPublicKey(client, pinned, signal);
-      const { version, publicKey } = await chooseVersion(enabledVersions(client, name.key, signal), expectedKey);
+      await client.sdk.initialize();
+      if (pinned !== undefined) return fetchPublicKey(client, pinned);
+      const { version, publicKey } = await chooseVersion(enabledVersions(client, name.key), expectedKey);
       pinned = version;
       return publicKey;
     },
-    async sign(data, algorithm, signal) {
+    async sign(data, algorithm) {
       if (pinned === undefined) throw new Error('its version is not known yet');
-      return signWith(client, pinned, { data, algorithm }, signal);
+      return signWith(client, pinned, data, algorithm);
     },
-    close: () => client.close(),
+    close: () => client.sdk.close(),
   };
 }
 
 /** Newest first; numbers are compared here since the service would order them as texts. */
-async function* enabledVersions(client: Client, parent: string, signal: AbortSignal): AsyncGenerator<KeyVersion> {
-  const [versions] = await abortable(client.listCryptoKeyVersions({ parent, filter: 'state=ENABLED' }), signal);
+async function* enabledVersions(client: Client, parent: string): AsyncGenerator<KeyVersion> {
+  const [versions] = await client.sdk.listCryptoKeyVersions({ parent, filter: 'state=ENABLED' }, client.call);
   const number = (version: { name?: string | null }) => Number(version.name?.split('/').at(-1));
   for (const { name } of versions.toSorted((a, b) => number(b) - number(a))) {
-    if (name) yield { version: name, publicKey: await fetchPublicKey(client, name, signal) };
+    if (name) yield { version: name, publicKey: await fetchPublicKey(client, name) };
   }
 }
 
-async function fetchPublicKey(client: Client, name: string, signal: AbortSignal): Promise<KeyObject> {
-  const [answer] = await abortable(client.getPublicKey({ name }), signal);
+async function fetchPublicKey(client: Client, name: string): Promise<KeyObject> {
+  const [answer] = await client.sdk.getPublicKey({ name }, client.call);
   const pem = answer.pem ?? '';
   if (answer.name !== name || !matches(answer.pemCrc32c, Buffer.from(pem))) {
     throw new Error('the answer to GetPublicKey was damaged on its way: name or checksum are wrong');
@@ -80,10 +94,10 @@ async function fetchPublicKey(client: Client, name: string, signal: AbortSignal)
 async function signWith(
   client: Client,
   name: string,
-  { data, algorithm }: { readonly data: Uint8Array; readonly algorithm: SignatureAlgorithm },
-  signal: AbortSignal,
+  data: Uint8Array,
+  algorithm: SignatureAlgorithm,
 ): Promise<Uint8Array> {
-  const [answer] = await abortable(client.asymmetricSign({ name, ...inputOf(data, algorithm) }), signal);
+  const [answer] = await client.sdk.asymmetricSign({ name, ...inputOf(data, algorithm) }, client.call);
   const { signature } = answer;
   const isReceived = algorithm.hash === null ? answer.verifiedDataCrc32c : answer.verifiedDigestCrc32c;
   if (!isReceived)
@@ -102,15 +116,4 @@ function inputOf(data: Uint8Array, algorithm: SignatureAlgorithm): SignRequest {
 
 function matches(checksum: Checksum, bytes: Uint8Array): boolean {
   return checksum?.value !== undefined && String(checksum.value) === String(crc32c(bytes));
-}
-
-/** The SDK's calls can be cancelled, which their types do not say. */
-async function abortable<T>(call: Promise<T> & { cancel?: () => void }, signal: AbortSignal): Promise<T> {
-  const cancel = () => call.cancel?.();
-  signal.addEventListener('abort', cancel);
-  try {
-    return await call;
-  } finally {
-    signal.removeEventListener('abort', cancel);
-  }
 }

@@ -9,6 +9,8 @@ export interface KmsDeps {
    * used, so that a rotation in the KMS never changes the key under a chain; without it, the newest version.
    */
   readonly expectedKey?: KeyObject | undefined;
+  /** Longest time of one call, for SDKs that cannot be told to give it up. */
+  readonly timeoutMs: number;
   /** Calls that will be made at the same time. */
   readonly maxConcurrent: number;
 }

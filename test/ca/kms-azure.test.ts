@@ -119,7 +119,7 @@ async function open(path = 'ca', expectedKey?: KeyObject, environment: Record<st
   if (name.provider !== 'azure') throw new Error('not of Azure');
   const key = await openAzureKey(
     name,
-    { environment, expectedKey, maxConcurrent: 8 },
+    { environment, expectedKey, timeoutMs: 5000, maxConcurrent: 8 },
     {
       tlsOptions: { ca: tls.cert },
       // The fake is not under vault.azure.net, which is what the SDK otherwise insists on.

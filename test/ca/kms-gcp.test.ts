@@ -28,6 +28,8 @@ let port: number;
 let keys: (KeyObject | undefined)[];
 let calls: string[];
 let damage: (method: string, answer: Message) => Message;
+/** Takes signing requests and does not answer. */
+let hang: ((call: ServerUnaryCall<Message, Message>) => void) | undefined;
 
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'mayfly-gcp-'));
@@ -74,12 +76,14 @@ beforeEach(() => {
   keys = [ec('P-256')];
   calls = [];
   damage = (_, answer) => answer;
+  hang = undefined;
 });
 
 /** Only the service account gets an answer: its JWT, signed by itself for this service, is what the SDK sends. */
 function checked(method: string, handle: (request: Message) => Message) {
   return (call: ServerUnaryCall<Message, Message>, answer: sendUnaryData<Message>) => {
     calls.push(`${method} ${call.request.name ?? call.request.parent}`);
+    if (method === 'AsymmetricSign' && hang !== undefined) return hang(call);
     authorize(call.metadata)
       .then(() => answer(null, damage(method, handle(call.request))))
       .catch((error: Error & { code?: number }) => answer({ code: error.code ?? 16, message: error.message }));
@@ -149,12 +153,12 @@ function asymmetricSign(request: Message): Message {
   };
 }
 
-async function open(version = '', expectedKey?: KeyObject) {
+async function open(version = '', expectedKey?: KeyObject, timeoutMs = 5000) {
   const name = parseKmsUri(`gcpkms://${parent}${version}`, 'x');
   if (name.provider !== 'gcp') throw new Error('not of Google');
   const key = await openGcpKey(
     name,
-    { environment: {}, expectedKey, maxConcurrent: 8 },
+    { environment: {}, expectedKey, timeoutMs, maxConcurrent: 8 },
     { apiEndpoint: 'localhost', port },
   );
   const { options } = testOptions();
@@ -162,7 +166,7 @@ async function open(version = '', expectedKey?: KeyObject) {
     const timer = setTimeout(run, ms);
     return () => clearTimeout(timer);
   };
-  return { key, signer: await openRemoteSigner(key, { ...options, after, timeoutMs: 5000 }) };
+  return { key, signer: await openRemoteSigner(key, { ...options, after, timeoutMs }) };
 }
 
 test.each([
@@ -241,4 +245,13 @@ test('a disabled version is refused with what Google says', async () => {
   await expect(open('/cryptoKeyVersions/1')).rejects.toMatchObject({
     detail: expect.stringContaining('current state is: DISABLED'),
   });
+});
+
+test('a call that takes too long is given up, here and at the service', async () => {
+  let cancelled = 0;
+  hang = (call) => call.on('cancelled', () => (cancelled += 1));
+  await expect(open('', undefined, 300)).rejects.toMatchObject({
+    detail: expect.stringMatching(/did not answer within 300 ms|deadline exceeded/i),
+  });
+  while (cancelled === 0) await new Promise((resolve) => setTimeout(resolve, 10));
 });

@@ -39,11 +39,11 @@ interface KmsKey {
   readonly env: Readonly<Record<string, string>>;
 }
 
-async function awsKey(spec: KeySpec): Promise<KmsKey> {
-  const der = await moto.createKey(spec, `alias/${spec}`);
+async function awsKey(spec: KeySpec, alias = `alias/${spec}`): Promise<KmsKey> {
+  const der = await moto.createKey(spec, alias);
   const publicKey = createPublicKey({ key: Buffer.from(der), format: 'der', type: 'spki' });
   return {
-    uri: `awskms:///alias/${spec}`,
+    uri: `awskms:///${alias}`,
     publicKey: `${publicKey.export({ type: 'spki', format: 'pem' })}`,
     env: moto.env,
   };
@@ -125,34 +125,68 @@ test('a rotation of the key in Vault changes nothing, neither at once nor after 
   }
 });
 
-test('with Vault killed under load every request is answered 503, and by itself the CA issues again when Vault is back', async () => {
-  const dir = join(lab.dir, 'outage');
-  await mkdir(dir);
+interface Outage {
+  readonly key: KmsKey;
+  begin(): Promise<void> | void;
+  end(): Promise<void> | void;
+}
+
+async function killedVault(): Promise<Outage> {
   const key = await vaultKey('ecdsa-p256', 'outage');
   const { backup } = await vault.call('backup/outage');
-  const ca = await start(dir, key, await makeChain(dir, 'P-256', key.publicKey));
-  const load = startLoad(ca.url, v2Body(await issuer.idToken(account), jane, newKey()));
-  try {
-    await until(() => load.seen.filter((status) => status === 200).length >= 50);
-    await vault.kill();
-    await until(async () => (await fetch(`${ca.url}/readyz`)).status === 503);
-    load.seen.length = 0;
-    await until(() => load.seen.length >= 50);
-    expect(new Set(load.seen)).toEqual(new Set([503]));
+  return {
+    key,
+    begin: () => vault.kill(),
+    async end() {
+      if (vault.isRunning()) return;
+      await vault.restart();
+      await vault.call('restore/outage', { backup });
+    },
+  };
+}
 
-    await vault.restart();
-    await vault.call('restore/outage', { backup });
-    await until(async () => (await fetch(`${ca.url}/readyz`)).status === 200);
-    load.seen.length = 0;
-    await until(() => load.seen.length >= 50);
-    expect(new Set(load.seen)).toEqual(new Set([200]));
-    await signAndVerify(dir, ca);
-  } finally {
-    await load.stop();
-    await ca.close();
-  }
-  expect(new Set(load.all)).toEqual(new Set([200, 503]));
-});
+async function hangingAws(): Promise<Outage> {
+  const key = await awsKey('ECC_NIST_P256', 'alias/outage');
+  return {
+    key,
+    begin: () => void process.kill(moto.pid, 'SIGSTOP'),
+    end: () => void process.kill(moto.pid, 'SIGCONT'),
+  };
+}
+
+test.each([
+  ['Vault killed', killedVault],
+  ['AWS KMS hanging', hangingAws],
+])(
+  'with %s under load requests are answered 503, and the CA issues again by itself when it is back',
+  async (name, prepare) => {
+    const dir = join(lab.dir, name.replaceAll(' ', '-'));
+    await mkdir(dir);
+    const outage = await prepare();
+    const ca = await start(dir, outage.key, await makeChain(dir, 'P-256', outage.key.publicKey));
+    const load = startLoad(ca.url, v2Body(await issuer.idToken(account), jane, newKey()));
+    const readyIs = async (status: number) => (await fetch(`${ca.url}/readyz`)).status === status;
+    try {
+      await until(() => load.seen.filter((status) => status === 200).length >= 50);
+      await outage.begin();
+      await until(() => readyIs(503));
+      load.seen.length = 0;
+      await until(() => load.seen.length >= 50);
+      expect(new Set(load.seen)).toEqual(new Set([503]));
+
+      await outage.end();
+      await until(() => readyIs(200));
+      load.seen.length = 0;
+      await until(() => load.seen.filter((status) => status === 200).length >= 50);
+      await signAndVerify(dir, ca);
+    } finally {
+      await outage.end();
+      await load.stop();
+      await ca.close();
+    }
+    expect(new Set(load.all)).toEqual(new Set([200, 503]));
+  },
+);
 
 /** Eight clients that ask for certificates and note the status of each answer until they are stopped. */
 function startLoad(url: string, body: string) {

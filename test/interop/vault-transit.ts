@@ -9,6 +9,7 @@ export interface VaultTransit {
   call(path: string, body?: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>>;
   /** Ends it by SIGKILL. */
   kill(): Promise<void>;
+  isRunning(): boolean;
   /** Starts it again, without keys, at the same address. */
   restart(): Promise<void>;
   close(): Promise<void>;
@@ -49,6 +50,7 @@ export async function startVaultTransit(dir: string): Promise<VaultTransit> {
       await server.close();
       server = undefined;
     },
+    isRunning: () => server !== undefined,
     async restart() {
       server = await start();
     },
