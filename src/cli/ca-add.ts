@@ -1,7 +1,9 @@
-import { createPrivateKey, randomBytes } from 'node:crypto';
+import { type KeyObject, randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { plainPem } from '../ca/ceremony-key.js';
 import { loadChain } from '../ca/chain.js';
 import { createIntermediate, intermediateLifetimeDays } from '../ca/create.js';
 import { readFormat, upgrades } from '../ca/data-format.js';
@@ -13,9 +15,10 @@ import { AppError, messageOf } from '../errors.js';
 import { parseCertificate } from '../x509/certificate.js';
 import { nameAttributes } from '../x509/name.js';
 import { decodePem, encodePem } from '../x509/pem.js';
+import { openKeyFile } from './ca-keys.js';
 import { dataDirOf, printCas } from './ca-list.js';
+import { type CaIo, terminalIo } from './ca-terminal.js';
 import { declareServeFlags } from './flag-options.js';
-import { type CommandIo, processIo } from './request-io.js';
 
 const help = `
 Publishes a CA as the next one: it appears in the trust bundle and in trusted_root.json and issues nothing before it is
@@ -48,14 +51,17 @@ export function registerCaAdd(ca: Command, done: (code: number) => void): void {
     .option('--name <name>', 'what to call it (default: the start of its fingerprint)')
     .option('--chain <file>', 'PEM chain: issuing certificate first, root last')
     .option('--key <file>', 'PEM private key of the issuing certificate')
-    .option('--passphrase-file <file>', 'passphrase of the key in --key, or of the root key')
+    .option(
+      '--passphrase-file <file>',
+      'passphrase of the key in --key (or MAYFLY_PASSPHRASE), or of the root key (or MAYFLY_ROOT_PASSPHRASE)',
+    )
     .option(
       '--root <directory>',
       'root.pem and root.key.pem to make a new issuing CA under (default: DATA-DIR/offline)',
     )
     .addHelpText('after', help)
     .action(async () => {
-      await addCommand({ ...command.opts(), dataDir: dataDirOf(command) }, processIo());
+      await addCommand({ ...command.opts(), dataDir: dataDirOf(command) }, terminalIo());
       done(0);
     });
 }
@@ -69,7 +75,7 @@ interface Material {
 }
 
 /** Adds and prints what the CAs are now; throws AppError STARTUP with what is in the way. */
-export async function addCommand(options: AddOptions, io: Pick<CommandIo, 'out' | 'now'>): Promise<void> {
+export async function addCommand(options: AddOptions, io: CaIo): Promise<void> {
   const { dataDir } = options;
   const now = io.now();
   if (options.name !== undefined && !/^[\w][\w.-]{0,63}$/.test(options.name)) {
@@ -77,7 +83,7 @@ export async function addCommand(options: AddOptions, io: Pick<CommandIo, 'out' 
   }
   await readFormat(dataDir, upgrades);
   const { chain, key } =
-    options.chain === undefined ? await underRoot(options, now) : await readGiven(options, options.chain);
+    options.chain === undefined ? await underRoot(options, now, io) : await readGiven(options, options.chain, io);
   const { fingerprint, notBefore } = checkChain(chain, now.getTime());
   if (key !== undefined) await tryKey(chain, key, Math.max(now.getTime(), notBefore.getTime()));
   await mkdir(join(dataDir, 'keys'), { recursive: true, mode: 0o700 });
@@ -106,15 +112,28 @@ async function keyDirectoryOf(
   return known?.keyDirectory ?? storeKeys(dataDir, known?.name ?? name, key, chain);
 }
 
-async function readGiven(options: AddOptions, chainFile: string): Promise<Material> {
-  if (options.root !== undefined)
+async function readGiven(options: AddOptions, chainFile: string, io: CaIo): Promise<Material> {
+  if (options.root !== undefined) {
     throw wrong('--root makes a new CA, --chain names one that exists; expected one of them');
+  }
   const chain = await read('--chain', chainFile);
   if (options.key === undefined) return { chain };
-  const passphrase = await passphraseOf(options.passphraseFile);
-  const pem = await read('--key', options.key);
-  openFileSigner(pem, passphrase);
-  return { chain, key: plain(pem, passphrase) };
+  const what = 'the key of this CA';
+  return { chain, key: plainPem(await openKey(options.key, what, 'MAYFLY_PASSPHRASE', options.passphraseFile, io)) };
+}
+
+/** A private key in a file, with its passphrase where it has one. */
+async function openKey(
+  path: string,
+  what: string,
+  variable: string,
+  passphraseFile: string | undefined,
+  io: CaIo,
+): Promise<KeyObject> {
+  const place = { what, flag: '--passphrase-file', file: passphraseFile, variable };
+  const { privateKey } = await openKeyFile(path, place, io);
+  if (privateKey === undefined) throw wrong(`${path} holds no private key`);
+  return privateKey;
 }
 
 async function tryKey(chain: string, key: string, at: number): Promise<void> {
@@ -123,22 +142,25 @@ async function tryKey(chain: string, key: string, at: number): Promise<void> {
   await ca.signer.close();
 }
 
-async function underRoot(options: AddOptions, now: Date): Promise<Material> {
+async function underRoot(options: AddOptions, now: Date, io: CaIo): Promise<Material> {
   const directory = options.root ?? join(options.dataDir, 'offline');
   if (options.key !== undefined) throw wrong('--key goes with --chain, the certificates that belong to it');
   const hint =
     'bring the root back for this, or make the CA where the root is (mayfly ca csr, mayfly ca sign) and give --chain and --key';
   const rootPem = await read('--root', join(directory, 'root.pem'), hint);
-  const keyPem = await read('--root', join(directory, 'root.key.pem'), hint);
-  const passphrase = await passphraseOf(options.passphraseFile ?? join(directory, 'root.passphrase'));
-  openFileSigner(keyPem, passphrase);
+  // The first start of a server leaves one there; a ceremony keeps it in somebody's head.
+  const written = join(directory, 'root.passphrase');
+  const passphraseFile = options.passphraseFile ?? (existsSync(written) ? written : undefined);
+  const rootKey = join(directory, 'root.key.pem');
+  const privateKey = await openKey(rootKey, 'the root key', 'MAYFLY_ROOT_PASSPHRASE', passphraseFile, io);
   const certificate = decodePem(rootPem, ['CERTIFICATE']).der;
   const attributes = nameAttributes(parseCertificate(certificate).subject);
+  const organization = attributes.find(({ oid }) => oid === '2.5.4.10')?.value ?? 'mayfly';
   const made = await createIntermediate(
-    { certificate, privateKey: createPrivateKey(plain(keyPem, passphrase)) },
+    { certificate, privateKey },
     {
-      organization: attributes.find(({ oid }) => oid === '2.5.4.10')?.value ?? 'mayfly',
-      commonName: `mayfly issuing CA ${randomBytes(4).toString('hex')}`,
+      organization,
+      commonName: `${organization} issuing CA ${randomBytes(4).toString('hex')}`,
       curve: 'P-256',
       now: now.getTime(),
       lifetimeDays: intermediateLifetimeDays,
@@ -146,18 +168,7 @@ async function underRoot(options: AddOptions, now: Date): Promise<Material> {
     },
   );
   const chain = encodePem('CERTIFICATE', made.certificate) + encodePem('CERTIFICATE', certificate);
-  return { chain, key: String(made.privateKey.export({ type: 'pkcs8', format: 'pem' })) };
-}
-
-/** The key as PKCS#8 without a passphrase; it was opened before, so nothing can be wrong with it. */
-function plain(pem: string, passphrase: string | undefined): string {
-  const key = createPrivateKey(passphrase === undefined ? pem : { key: pem, passphrase });
-  return String(key.export({ type: 'pkcs8', format: 'pem' }));
-}
-
-async function passphraseOf(file: string | undefined): Promise<string | undefined> {
-  if (file === undefined) return undefined;
-  return (await read('--passphrase-file', file)).replace(/\r?\n$/, '');
+  return { chain, key: plainPem(made.privateKey) };
 }
 
 async function read(flag: string, path: string, hint?: string): Promise<string> {

@@ -18,6 +18,7 @@ const io = {
   out: (text: string) => void output.push(text),
   err: (text: string) => void output.push(text),
   now: () => new Date(),
+  env: {},
 };
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'mayfly-life-'));
@@ -108,6 +109,18 @@ test('a CA that was retired comes back with the key that is still there, under i
   expect(names(await readAuthorities(dir))).toMatch(/b next$/);
   await promoteCommand({ dataDir: dir, name: 'b' }, io);
   expect(output.join('')).toContain('less than eight days before');
+});
+
+test('an encrypted root key is opened with the passphrase that the operator gives, not only with one that lies there', async () => {
+  await openActive();
+  const passphrase = readFileSync(join(dir, 'offline/root.passphrase'), 'utf8').trim();
+  rmSync(join(dir, 'offline/root.passphrase'));
+  await expect(addCommand({ dataDir: dir, name: 'b' }, io)).rejects.toMatchObject({
+    detail: expect.stringContaining('the root key needs a passphrase'),
+  });
+  await addCommand({ dataDir: dir, name: 'b' }, { ...io, env: { MAYFLY_ROOT_PASSPHRASE: passphrase } });
+  await addCommand({ dataDir: dir, name: 'c' }, { ...io, ask: async () => passphrase });
+  expect(names(await readAuthorities(dir))).toMatch(/b next,c next$/);
 });
 
 test.each<[string, () => Promise<unknown>, string]>([

@@ -1,6 +1,7 @@
 import { createHash, randomBytes, X509Certificate } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { plainPem } from '../../src/ca/ceremony-key.js';
 import { createChain } from '../../src/ca/create.js';
 import { addCommand } from '../../src/cli/ca-add.js';
 import { deleteCommand } from '../../src/cli/ca-delete.js';
@@ -13,7 +14,7 @@ import { startIssuer, type TestIssuer } from '../support/issuer.js';
 import { emailConfig, eventually, start, startFailure, temporary } from './lab.js';
 
 const jane = { email: 'jane@example.com', email_verified: true };
-const io = { out: () => undefined, err: () => undefined, now: () => new Date() };
+const io = { out: () => undefined, err: () => undefined, now: () => new Date(), env: {} };
 
 let issuer: TestIssuer;
 let dir: string;
@@ -81,7 +82,7 @@ async function writePair(into: string): Promise<string> {
   mkdirSync(into, { recursive: true });
   const chain = [intermediate, root].map(({ certificate }) => encodePem('CERTIFICATE', certificate));
   writeFileSync(join(into, 'chain.pem'), chain.join(''));
-  writeFileSync(join(into, 'key.pem'), String(intermediate.privateKey.export({ type: 'pkcs8', format: 'pem' })));
+  writeFileSync(join(into, 'key.pem'), plainPem(intermediate.privateKey), { mode: 0o600 });
   return fingerprint(intermediate.certificate);
 }
 
