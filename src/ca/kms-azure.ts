@@ -1,5 +1,11 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import type { CryptographyClient, CryptographyClientOptions, JsonWebKey, KeyVaultKey } from '@azure/keyvault-keys';
+import type {
+  CryptographyClient,
+  CryptographyClientOptions,
+  JsonWebKey,
+  KeyClient,
+  KeyVaultKey,
+} from '@azure/keyvault-keys';
 import { AppError } from '../errors.js';
 import { ecdsaDerFromRaw } from './ecdsa-signature.js';
 import { chooseVersion, type KeyVersion, type KmsDeps, loadSdk } from './kms-provider.js';
@@ -45,33 +51,15 @@ export async function openAzureKey(
   const client = new sdk.KeyClient(name.vaultUrl, credential, options);
   let pinned: { readonly version: string; readonly signer: CryptographyClient } | undefined;
 
-  async function fetchVersion(version: string | undefined, abortSignal: AbortSignal): Promise<KeyVaultKey> {
-    return client.getKey(name.name, { abortSignal, ...(version === undefined ? {} : { version }) });
-  }
-
-  async function* versions(abortSignal: AbortSignal): AsyncGenerator<KeyVersion> {
-    const latest = toKeyVersion(await fetchVersion(name.version, abortSignal));
-    yield latest;
-    if (name.version !== undefined) return;
-    const others = [];
-    for await (const properties of client.listPropertiesOfKeyVersions(name.name, { abortSignal })) {
-      if (properties.enabled && properties.version !== latest.version) others.push(properties);
-    }
-    const age = (item: { createdOn?: Date }) => item.createdOn?.getTime() ?? 0;
-    for (const { version } of others.toSorted((a, b) => age(b) - age(a))) {
-      yield toKeyVersion(await fetchVersion(version, abortSignal));
-    }
-  }
-
   return {
     get describe() {
       return `the Azure key ${name.vaultUrl}keys/${name.name}${pinned === undefined ? '' : `/${pinned.version}`}`;
     },
     async publicKey(abortSignal) {
-      if (pinned !== undefined) return toKeyVersion(await fetchVersion(pinned.version, abortSignal)).publicKey;
+      if (pinned !== undefined) return (await fetchVersion(client, name.name, pinned.version, abortSignal)).publicKey;
       // A version that the URI names is taken as it is: whether it fits the chain, the chain's own checks say better.
       const expectedKey = name.version === undefined ? deps.expectedKey : undefined;
-      const { version, publicKey } = await chooseVersion(versions(abortSignal), expectedKey);
+      const { version, publicKey } = await chooseVersion(versionsOf(client, name, abortSignal), expectedKey);
       const id = `${name.vaultUrl}keys/${name.name}/${version}`;
       pinned = { version, signer: new sdk.CryptographyClient(id, credential, options) };
       return publicKey;
@@ -86,6 +74,34 @@ export async function openAzureKey(
     },
     close: () => Promise.resolve(),
   };
+}
+
+/** The version that the URI names, or all enabled ones: the latest, then the others, newest first. */
+async function* versionsOf(
+  client: KeyClient,
+  name: AzureKeyName,
+  abortSignal: AbortSignal,
+): AsyncGenerator<KeyVersion> {
+  const first = await fetchVersion(client, name.name, name.version, abortSignal);
+  yield first;
+  if (name.version !== undefined) return;
+  const others = [];
+  for await (const properties of client.listPropertiesOfKeyVersions(name.name, { abortSignal })) {
+    if (properties.enabled && properties.version !== first.version) others.push(properties);
+  }
+  const age = (item: { createdOn?: Date }) => item.createdOn?.getTime() ?? 0;
+  for (const { version } of others.toSorted((a, b) => age(b) - age(a))) {
+    yield await fetchVersion(client, name.name, version, abortSignal);
+  }
+}
+
+async function fetchVersion(
+  client: KeyClient,
+  name: string,
+  version: string | undefined,
+  abortSignal: AbortSignal,
+): Promise<KeyVersion> {
+  return toKeyVersion(await client.getKey(name, { abortSignal, ...(version === undefined ? {} : { version }) }));
 }
 
 async function load(): Promise<Sdk> {
