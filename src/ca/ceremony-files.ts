@@ -41,7 +41,7 @@ export async function writeDirectory(
     await rename(staged, target);
     await syncDirectory(dirname(target));
   } catch (cause) {
-    await rm(staged, { recursive: true, force: true });
+    await discard(staged);
     throw explain(cause, target);
   }
 }
@@ -104,11 +104,16 @@ export async function writeFiles(files: readonly CeremonyFile[], id: string): Pr
       await syncDirectory(dirname(resolve(file.path)));
     }
   } catch (cause) {
-    for (const path of placed) await rm(path, { force: true });
+    for (const path of placed) await discard(path);
     throw explain(cause, current);
   } finally {
-    for (const file of files) await rm(stagedName(file), { force: true });
+    for (const file of files) await discard(stagedName(file));
   }
+}
+
+/** Removes what is in the way of a second attempt; that this fails must not hide why the first one did. */
+async function discard(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true }).catch(() => undefined);
 }
 
 /** Throws AppError STARTUP when one of these exists, or two are the same. */
