@@ -113,6 +113,7 @@ export const errorTable = {
   CT_SUBMISSION_REFUSED: row('INVALID_ARGUMENT', 'The log does not accept this submission'),
   CT_LOG_UNAVAILABLE: row('UNAVAILABLE', sentence.ctLog, 'error'),
   CT_LOG_MISBEHAVED: row('UNAVAILABLE', sentence.ctLog, 'error'),
+  AUDIT_UNAVAILABLE: row('UNAVAILABLE', sentence.signer, 'error'),
   SIGNER_UNAVAILABLE: row('UNAVAILABLE', sentence.signer, 'error'),
   CA_EXPIRING: row('UNAVAILABLE', sentence.signer, 'error'),
   TSA_REQUEST_MALFORMED: badTimestamp,

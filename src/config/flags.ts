@@ -107,6 +107,25 @@ export const serveFlags = {
   'certificate-lifetime': flag('duration', 'validity of an issued certificate', '10m'),
   'request-timeout': flag('duration', 'longest time a certificate request may take', '20s'),
   'ct-log-timeout': flag('duration', 'longest time an external log may take', '8s'),
+  'client-address': flag(
+    'string',
+    'socket: the peer of the connection; x-forwarded-for: what --trusted-proxies say of it',
+    'socket',
+  ),
+  'trusted-proxies': flag('list', 'addresses and networks (10.0.0.0/8) whose X-Forwarded-For is believed'),
+  'audit-log': flag('string', 'file for the audit trail, or "-" for standard output; not given: no trail'),
+  'audit-failure': flag(
+    'string',
+    'refuse: nothing is issued that the audit trail cannot record; warn: it is',
+    'refuse',
+  ),
+  'audit-max-size': flag('string', 'size at which the audit file is set aside and a new one begun (0: never)', '64MiB'),
+  'audit-max-age': flag('duration', 'age at which the audit file is set aside and a new one begun'),
+  'audit-max-refusals': flag(
+    'string',
+    'refused requests a minute that get an audit line each, once for known and once for unknown callers; the rest are counted',
+    '100',
+  ),
   'allow-private-issuers': flag('boolean', 'let wildcard issuers live on private or loopback addresses', 'false'),
   workers: flag(
     'string',

@@ -1,5 +1,8 @@
+import type { AddressRange } from '../client-address.js';
 import { AppError } from '../errors.js';
 import type { TsaSettings } from '../tsa/open.js';
+import { type AuditSettings, auditSettings } from './audit.js';
+import { trustedProxies } from './client-address.js';
 import { type CtLogChoice, ctLogNotices, type ExternalLogChoice, isHttpUrl, readCtLogsFile } from './ct-logs.js';
 import { parseDuration } from './duration.js';
 import { type FlagName, type FlagValues, flagNames, flagRow } from './flags.js';
@@ -61,6 +64,10 @@ export interface ServeConfig {
   readonly requestTimeoutMs: number;
   readonly readHeaderTimeoutMs: number;
   readonly idleConnectionTimeoutMs: number;
+  /** Proxies whose X-Forwarded-For is believed; undefined: the header is not looked at. */
+  readonly trustedProxies?: readonly AddressRange[];
+  /** Undefined: no audit trail is kept. */
+  readonly audit?: AuditSettings;
   readonly allowPrivateIssuers: boolean;
   /** Threads beside the main one; `auto` leaves the number to the machine. */
   readonly workers: number | 'auto';
@@ -107,6 +114,8 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     requestTimeoutMs: read.duration('request-timeout'),
     readHeaderTimeoutMs: read.duration('read-header-timeout'),
     idleConnectionTimeoutMs: read.duration('idle-connection-timeout'),
+    ...given('trustedProxies', trustedProxies(read)),
+    ...given('audit', auditSettings(read)),
     allowPrivateIssuers: read.boolean('allow-private-issuers'),
     workers: workers(read),
     tokenReuse: read.oneOf('token-reuse', ['allow', 'deny']),

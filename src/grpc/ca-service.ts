@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import type { handleUnaryCall, Metadata, ServerUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
+import type { ClientAddress } from '../client-address.js';
 import { AppError, toAppError } from '../errors.js';
 import { v2Answer } from '../http/signing-cert.js';
 import type { Issued, IssueRequest, RequestContext } from '../issue.js';
@@ -16,6 +17,7 @@ export interface CaServiceDeps {
   readonly configuration: () => Readonly<Record<string, unknown>>;
   readonly logger: Logger;
   readonly requestTimeoutMs: number;
+  readonly clientAddress: ClientAddress;
 }
 
 /**
@@ -26,7 +28,9 @@ export function caHandlers(deps: CaServiceDeps): UntypedServiceImplementation {
   return {
     CreateSigningCertificate: unary<Buffer>(deps, async (call, signal) => {
       const request = readRequest(call.request, call.metadata);
-      const context = { requestId: requestIdOfCall(call.metadata), clientAddress: addressOf(call.getPeer()) };
+      const forwardedFor = call.metadata.get('x-forwarded-for').join(',');
+      const clientAddress = deps.clientAddress(addressOf(call.getPeer()), forwardedFor);
+      const context = { requestId: requestIdOfCall(call.metadata), clientAddress };
       return snakeKeys(v2Answer(await deps.issue(request, signal, context)));
     }),
     GetTrustBundle: unary(deps, async () => ({

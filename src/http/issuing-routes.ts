@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ClientAddress } from '../client-address.js';
 import type { Issued, IssueRequest, RequestContext } from '../issue.js';
 import { requestIdOf } from '../request-id.js';
 import { readBody } from './body.js';
@@ -9,6 +10,7 @@ import { readV1, readV2, v1Answer, v2Answer } from './signing-cert.js';
 export interface IssuingRouteDeps extends Observers {
   readonly issue: (request: IssueRequest, signal: AbortSignal, context: RequestContext) => Promise<Issued>;
   readonly requestTimeoutMs: number;
+  readonly clientAddress: ClientAddress;
 }
 
 /** How one version of the API reads a request and writes its answer. */
@@ -45,7 +47,8 @@ export async function answerWithCertificate(
   const limit = timeLimit(deps.requestTimeoutMs);
   try {
     const asked = version.read(body, request.headers.authorization);
-    const context = { requestId, clientAddress: request.socket.remoteAddress };
+    const forwardedFor = headerOf(request, 'x-forwarded-for');
+    const context = { requestId, clientAddress: deps.clientAddress(request.socket.remoteAddress, forwardedFor) };
     const issued = await deps.issue(asked, limit.signal, context);
     send(response, version.status, version.type, version.write(issued));
   } finally {

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { clientAddressOf } from '../client-address.js';
 import { collectFlags, type FlagsGiven } from '../config/flag-sources.js';
 import { type ServeConfig, serveConfig } from '../config/serve.js';
 import { type FipsProbe, processFips } from '../fips.js';
@@ -106,6 +107,7 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
     metrics,
     logger,
     requestTimeoutMs: config.requestTimeoutMs,
+    clientAddress: clientAddressOf(config.trustedProxies),
   };
   const trust = openTrust(config.dataDir, {
     ...state,

@@ -66,6 +66,7 @@ export function create(overrides: Partial<GrpcDeps> = {}) {
     metrics,
     logger,
     requestTimeoutMs: 10_000,
+    clientAddress: (peer) => peer,
     healthWatchIntervalMs: 5,
     ...overrides,
   };

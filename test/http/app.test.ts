@@ -26,6 +26,7 @@ function lab(overrides: Partial<AppDeps> = {}) {
     metrics,
     logger: pino({ level: 'silent' }),
     requestTimeoutMs: 1000,
+    clientAddress: (peer: string | undefined) => peer,
     ...overrides,
   });
   return { app, seen, metrics };
