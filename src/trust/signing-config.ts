@@ -23,9 +23,9 @@ export function signingConfigJson(material: TrustMaterial): unknown {
     caUrls: toServices(cas.slice(0, 1).map((ca) => ({ ...ca, url: ca.uri, majorApiVersion: caApiVersion }))),
     oidcUrls: toServices(oidcProviders.map((oidc) => ({ ...oidc, majorApiVersion: oidcApiVersion }))),
     rekorTlogUrls: toServices(rekors.map((rekor) => ({ ...rekor, url: rekor.baseUrl }))),
-    rekorTlogConfig: anyOf(rekors.length),
+    rekorTlogConfig: anyOne,
     tsaUrls: toServices(inUse.map((tsa) => ({ ...tsa, url: tsa.uri, majorApiVersion: tsaApiVersion }))),
-    tsaConfig: anyOf(inUse.length),
+    tsaConfig: anyOne,
   });
 }
 
@@ -59,8 +59,8 @@ function toServices(services: readonly ServiceInput[]): Service[] {
     }));
 }
 
-/** One of the services will do; no services, no choice to describe (an empty message, as cosign writes it). */
-function anyOf(services: number): ServiceConfiguration {
-  const selector = services === 0 ? ServiceSelector.SERVICE_SELECTOR_UNDEFINED : ServiceSelector.ANY;
-  return { selector, count: 0 };
-}
+/**
+ * One of the services will do. It stands there without services too: sigstore-go wants the message, and sigstore-python a
+ * selector in it.
+ */
+const anyOne: ServiceConfiguration = { selector: ServiceSelector.ANY, count: 0 };

@@ -117,6 +117,10 @@ describe.each([false, true])('a TUF repository of an instance with a Rekor besid
     },
   );
 
+  test('sigstore-python takes the instance, with a Rekor or without', async () => {
+    await sigstorePython.init(instance, await homeOf(instance, 'python'), instance.firstRoot);
+  });
+
   test('a root of another repository leads nowhere', async () => {
     const home = await homeOf(instance, 'stranger');
     const other = join(home.cwd, 'other');

@@ -131,8 +131,8 @@ describe('signingConfigJson', () => {
           operator: 'login.example',
         },
       ],
-      rekorTlogConfig: {},
-      tsaConfig: {},
+      rekorTlogConfig: { selector: 'ANY' },
+      tsaConfig: { selector: 'ANY' },
     });
   });
 
