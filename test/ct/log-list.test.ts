@@ -198,3 +198,31 @@ test('the record of logs names key, URL and first use', async () => {
   const record = JSON.parse(readFileSync(join(lab.server.dataDir, 'published-logs.json'), 'utf8')) as object;
   expect(record).toMatchObject({ format: 1, logs: [{ url: log.url, firstUse: expect.any(String) }] });
 });
+
+test('an operator who moves from the embedded log to another one and back: clients keep all keys', async () => {
+  const log = await start();
+  const data = { 'data-dir': join(dir, 'data') };
+  const first = await openLab(identity, { flags: data });
+  const [own = ''] = (await issue(first)) as string[];
+  expect([...(await trusted(first)).keys()]).toEqual([own]);
+  await first.server.close();
+
+  write([{ log }]);
+  const second = await serve(data);
+  expect(await issue(second)).toEqual([idOf(log)]);
+  const moved = await trusted(second);
+  expect([...moved.keys()]).toEqual([idOf(log), own]);
+  expect(Date.parse(moved.get(own) ?? '')).toBeGreaterThan(Date.now());
+  await second.server.close();
+
+  const third = await openLab(identity, { flags: { ...data, 'ct-log-url': '' } });
+  expect([...(await trusted(third)).values()].filter((end) => end === undefined)).toEqual([]);
+  expect((await trusted(third)).size).toBe(2);
+  await third.server.close();
+
+  const fourth = await openLab(identity, { flags: data });
+  expect(await issue(fourth)).toEqual([own]);
+  const back = await trusted(fourth);
+  expect([...back.keys()]).toEqual([own, idOf(log)]);
+  expect(back.get(own)).toBeUndefined();
+});
