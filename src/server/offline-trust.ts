@@ -14,6 +14,7 @@ import { readTsaRecord } from '../tsa/history.js';
 import { publishedCas } from './ca-view.js';
 import { openIdentitySource } from './identity-source.js';
 import { recordedPublicUrl } from './instance.js';
+import { withFormerLogs } from './log-record.js';
 import { publishedExternal } from './open-log.js';
 import { trustedTsas } from './open-tsa.js';
 import { type PublishedLog, trustMaterial } from './trust.js';
@@ -44,7 +45,11 @@ export async function offlineTrustMaterial(config: ServeConfig, clock: () => num
       { published: publishedCas(authorities) },
       {
         publicUrl,
-        publishedLogs: await logsOf(config, { dataDir, ctlogDir: config.ctlogDir, publicUrl }),
+        publishedLogs: await withFormerLogs(
+          dataDir,
+          await logsOf(config, { dataDir, ctlogDir: config.ctlogDir, publicUrl }),
+          clock,
+        ),
         identity,
         timestamps: { trusted: trustedTsas(await readTsaRecord(dataDir), publicUrl) },
         services: readTrustConfig(config.trustConfigPath),
