@@ -3,25 +3,35 @@ import { dirname, join } from 'node:path';
 import { AppError, messageOf } from '../errors.js';
 import { lockDirectory } from './directory-lock.js';
 import { readIfExists, replaceFile, syncPath, writeWhole } from './durable-file.js';
+import { readSlotFile, SlotFile } from './slot-file.js';
+import { StageJournal } from './stage-journal.js';
 import { CheckpointConflict, checkpointPath, type LogReader, type LogStorage } from './storage.js';
 
 /** Public files: nginx may serve them, whatever this process's umask. */
 const publicFile = { mode: 0o644, sync: false, chmod: (process.umask() & 0o044) !== 0 };
-/** The writer's own: committed checkpoint and stages. */
+/** The writer's own. */
 const privateFile = { mode: 0o600, sync: true };
 
 /** Not served: 0700, and the name begins with a dot. */
 const writerDir = '.writer';
 
+export interface DirectoryStorageOptions {
+  /** Length of the journal of stages, whole pages; 8 MiB unless told. One that is there keeps its own. */
+  readonly journalBytes?: number;
+}
+
 /**
  * A log in a directory. Public, 0644 in 0755: `checkpoint`, `tile/`, `issuer/`. The writer's, 0600 in 0700: `.writer/`
- * with `lock`, `committed` (the commit point) and `stages/`.
+ * with `lock`, `committed` (the commit point, a SlotFile), `journal` (a StageJournal) and `stages/` for what the journal
+ * has no room for. A commit is two writes in place and two fdatasyncs.
+ *
+ * Directories of before the journal and the slots are read as they are, and get both when they are written.
  *
  * Takes the writer's lock; throws AppError STARTUP naming the directory when it cannot be made, written or locked.
  */
-export function openDirectoryStorage(directory: string): LogStorage {
+export function openDirectoryStorage(directory: string, options: DirectoryStorageOptions = {}): LogStorage {
   try {
-    return new DirectoryStorage(directory);
+    return new DirectoryStorage(directory, options.journalBytes ?? 8 * 1024 * 1024);
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
     throw new AppError('STARTUP', `cannot use ${directory} for the log: ${messageOf(cause)}`, { cause });
@@ -41,15 +51,25 @@ class DirectoryStorage implements LogStorage {
   readonly #lock: { release(): void };
   /** Directories known to exist, so that an upload into one costs no mkdir. */
   readonly #made = new Set<string>();
+  readonly #journalBytes: number;
+  readonly #journalPath: string;
+  /** What there is at the opening; undefined without one. */
+  #journal: Promise<StageJournal | undefined>;
+  /** The making of a journal, which takes longer than a commit may wait. */
+  #making: Promise<void> | undefined;
+  /** Open for writing once this process has written it. */
+  #slots: SlotFile | undefined;
   /** What this process last read or wrote as the committed checkpoint; `unknown` after a failed write. */
   #current: Uint8Array | undefined | 'unknown' = 'unknown';
   #temporaries = 0;
 
-  constructor(directory: string) {
+  constructor(directory: string, journalBytes: number) {
     this.name = directory;
     this.#writer = join(directory, writerDir);
     this.#stages = join(this.#writer, 'stages');
     this.#committed = join(this.#writer, 'committed');
+    this.#journalPath = join(this.#writer, 'journal');
+    this.#journalBytes = journalBytes;
     makeDirectory(directory, 0o755);
     makeDirectory(this.#writer, 0o700);
     this.#lock = lockDirectory(join(this.#writer, 'lock'), directory);
@@ -61,10 +81,13 @@ class DirectoryStorage implements LogStorage {
       this.#lock.release();
       throw error;
     }
+    this.#journal = StageJournal.open(this.#journalPath);
+    this.#journal.catch(() => {});
   }
 
   async loadCheckpoint(): Promise<Uint8Array | undefined> {
-    const found = await readIfExists(this.#committed);
+    await this.#closeSlots();
+    const found = await readSlotFile(this.#committed);
     this.#current = found;
     return found;
   }
@@ -76,27 +99,36 @@ class DirectoryStorage implements LogStorage {
     }
     // A rejection below leaves it open which of the two a later load will find.
     this.#current = 'unknown';
-    await replaceFile(this.#committed, this.#temporary(), next, privateFile);
-    await syncPath(this.#writer);
+    if (this.#slots === undefined) this.#slots = await SlotFile.create(this.#committed, this.#temporary(), next);
+    else await this.#slots.write(next);
     this.#current = next;
   }
 
   async stage(name: string, bytes: Uint8Array): Promise<void> {
+    const journal = await this.#journal;
+    if (await journal?.append(name, bytes)) return;
     await writeWhole(join(this.#stages, name), bytes, privateFile);
     await syncPath(this.#stages);
+    if (journal === undefined) this.#making ??= this.#makeJournal();
   }
 
-  listStages(): Promise<string[]> {
-    return fs.promises.readdir(this.#stages);
+  async listStages(): Promise<string[]> {
+    const journal = await this.#journal;
+    return [...new Set([...(journal?.names() ?? []), ...(await fs.promises.readdir(this.#stages))])];
   }
 
-  fetchStage(name: string): Promise<Uint8Array> {
-    return fs.promises.readFile(join(this.#stages, name));
+  async fetchStage(name: string): Promise<Uint8Array> {
+    const journal = await this.#journal;
+    return (await journal?.fetch(name)) ?? fs.promises.readFile(join(this.#stages, name));
   }
 
   async discardStages(names: readonly string[], durable: boolean): Promise<void> {
-    for (const name of names) await fs.promises.rm(join(this.#stages, name), { force: true });
-    if (durable) await syncPath(this.#stages);
+    const journal = await this.#journal;
+    const inJournal = new Set(journal?.names());
+    await journal?.discard(names, durable);
+    const files = names.filter((name) => !inJournal.has(name));
+    for (const name of files) await fs.promises.rm(join(this.#stages, name), { force: true });
+    if (durable && files.length > 0) await syncPath(this.#stages);
   }
 
   async upload(path: string, bytes: Uint8Array): Promise<void> {
@@ -133,7 +165,28 @@ class DirectoryStorage implements LogStorage {
   }
 
   async close(): Promise<void> {
-    this.#lock.release();
+    try {
+      await this.#making;
+      const journal = await this.#journal.catch(() => undefined);
+      await journal?.close();
+      await this.#closeSlots();
+    } finally {
+      this.#lock.release();
+    }
+  }
+
+  /** Never rejects: a disk without room for a journal takes stages as files, more slowly, until the next opening. */
+  async #makeJournal(): Promise<void> {
+    const made = await StageJournal.create(this.#journalPath, this.#temporary(), this.#journalBytes).catch(
+      () => undefined,
+    );
+    if (made !== undefined) this.#journal = Promise.resolve(made);
+  }
+
+  async #closeSlots(): Promise<void> {
+    const slots = this.#slots;
+    this.#slots = undefined;
+    await slots?.close();
   }
 
   #temporary(): string {

@@ -2,10 +2,11 @@ import fs from 'node:fs';
 import { promisify } from 'node:util';
 
 /** The callback API, promisified: one thread pool round trip a call, without the cost of FileHandle objects. */
-const openFile = promisify(fs.open);
-const closeFile = promisify(fs.close);
+export const openFile = promisify(fs.open);
+export const closeFile = promisify(fs.close);
+/** Makes a file's content durable, and of what is known about it only what reading it back needs. */
+export const syncData = promisify(fs.fdatasync);
 const fsyncFile = promisify(fs.fsync);
-const fdatasyncFile = promisify(fs.fdatasync);
 const writeFile = promisify(fs.write);
 const renameFile = promisify(fs.rename);
 const chmodFile = promisify(fs.fchmod);
@@ -25,14 +26,28 @@ export async function writeWhole(path: string, bytes: Uint8Array, options: NewFi
   const fd = await openFile(path, options.exclusive === true ? 'wx' : 'w', options.mode);
   try {
     if (options.chmod === true) await chmodFile(fd, options.mode);
-    for (let offset = 0; offset < bytes.length; ) {
-      const { bytesWritten } = await writeFile(fd, bytes, offset, bytes.length - offset, offset);
-      offset += bytesWritten;
-    }
-    if (options.sync) await fdatasyncFile(fd);
+    await writeAt(fd, bytes, 0);
+    if (options.sync) await syncData(fd);
   } finally {
     await closeFile(fd);
   }
+}
+
+/** Writes all of `bytes` at an offset; on failure any part of them may have been written. */
+export async function writeAt(fd: number, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await writeFile(fd, bytes, done, bytes.length - done, position + done);
+    done += bytesWritten;
+  }
+}
+
+/** What a disk and the page cache write at once: whole pages are written without reading them first. */
+export const pageBytes = 4096;
+
+/** The parts in one, with zeros up to the end of the last page. */
+export function paddedToPages(parts: readonly Uint8Array[]): Uint8Array {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  return Buffer.concat(parts, Math.ceil(length / pageBytes) * pageBytes);
 }
 
 /** Writes `path` by way of `temporary` in the same file system: readers see the old content or the new one. */

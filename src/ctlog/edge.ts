@@ -2,7 +2,7 @@ import { appendLeaves, type Hash, noPeaks, type Peaks, peaksRoot, readPeaks, sam
 import type { EncodedLeaf } from './tile-leaf.js';
 import { hashOf } from './tile-leaf.js';
 import type { TileReader } from './tile-reader.js';
-import { fullTilePath, partialTileDir, partialTiles, type TileKind, tilePath, tileWidth } from './tiles.js';
+import { partialTileDir, partialTiles, type Tile, type TileKind, tileIn, tilePath, tileWidth } from './tiles.js';
 
 /** The right edge of a tree: all that appending to it needs, at most a few partial tiles. Immutable. */
 export interface Edge {
@@ -17,6 +17,7 @@ export const emptyEdge: Edge = { peaks: noPeaks, hashTiles: [], entries: [] };
 
 /** A tile to be written: its parts are to be concatenated, which is left until it is needed. */
 export interface TileWrite {
+  readonly tile: Tile;
   readonly path: string;
   readonly parts: readonly Uint8Array[];
 }
@@ -74,10 +75,14 @@ class Columns {
     column.items.push(item);
     column.changed = true;
     if (column.items.length < tileWidth) return;
-    this.#tiles.push({ path: fullTilePath(kind, column.index), parts: column.items });
+    this.#write({ kind, index: column.index, width: tileWidth }, column.items);
     this.#filled.push(partialTileDir(kind, column.index));
     column.items = [];
     column.index += 1;
+  }
+
+  #write(tile: Tile, parts: readonly Uint8Array[]): void {
+    this.#tiles.push({ tile, path: tilePath(tile), parts });
   }
 
   grown(peaks: Peaks): Growth {
@@ -85,12 +90,19 @@ class Columns {
     for (const [kind, { items, index, changed }] of this.#columns) {
       if (kind !== 'data') hashTiles[kind] = items;
       if (changed && items.length > 0) {
-        this.#tiles.push({ path: tilePath({ kind, index, width: items.length }), parts: items });
+        this.#write({ kind, index, width: items.length }, items);
       }
     }
     const entries = this.#columns.get('data')?.items ?? [];
     return { edge: { peaks, hashTiles, entries }, tiles: this.#tiles, filled: this.#filled };
   }
+}
+
+/** What the edge holds of a tile: its hashes or entries so far; undefined when it is not at the edge. */
+export function partsOf(edge: Edge, kind: TileKind, index: number): readonly Uint8Array[] | undefined {
+  const { width } = tileIn(edge.peaks.size, kind, index);
+  if (width === 0 || width === tileWidth) return undefined;
+  return kind === 'data' ? edge.entries : edge.hashTiles[kind];
 }
 
 /**

@@ -1,8 +1,9 @@
 import { checkpointPath, type LogStorage } from './storage.js';
 
-/** What one committed batch left to be made durable. */
+/** What one publication left to be made durable. */
 export interface Unfinished {
-  readonly stage: string;
+  /** Of the batches that it published. */
+  readonly stages: readonly string[];
   readonly paths: readonly string[];
   /** Folders of partial tiles that a full tile among `paths` supersedes. */
   readonly filled: readonly string[];
@@ -26,6 +27,8 @@ const maxUnflushed = 512;
 export class Flusher {
   readonly #options: FlusherOptions;
   #waiting: Unfinished[] = [];
+  /** In `#waiting`. */
+  #stages = 0;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #failed = false;
@@ -34,10 +37,11 @@ export class Flusher {
     this.#options = options;
   }
 
-  /** Takes over a batch whose tiles are visible; resolves at once unless too many are unfinished. */
-  async add(batch: Unfinished): Promise<void> {
-    this.#waiting.push(batch);
-    if (this.#waiting.length >= maxUnflushed) await this.drain();
+  /** Takes over a publication whose tiles are visible; resolves at once unless too many stages are unfinished. */
+  async add(unfinished: Unfinished): Promise<void> {
+    this.#waiting.push(unfinished);
+    this.#stages += unfinished.stages.length;
+    if (this.#stages >= maxUnflushed) await this.drain();
     else this.#timer ??= setTimeout(() => void this.drain().catch(() => {}), this.#options.delayMs).unref();
   }
 
@@ -49,6 +53,7 @@ export class Flusher {
     while (this.#running !== undefined) await this.#running;
     if (this.#failed) throw new Error('an earlier flush of the log failed');
     if (this.#waiting.length === 0) return;
+    this.#stages = 0;
     this.#running = this.#flush(this.#waiting.splice(0));
     try {
       await this.#running;
@@ -80,7 +85,7 @@ export class Flusher {
     }
     await storage.flush([...paths, checkpointPath]);
     await storage.discardStages(
-      batches.map((batch) => batch.stage),
+      batches.flatMap((batch) => batch.stages),
       false,
     );
     await storage.discardPartials(filled);

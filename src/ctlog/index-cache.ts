@@ -38,8 +38,11 @@ interface Coverage {
   readonly last: Hash;
 }
 
-/** More entries than this waiting for LMDB, and the writer waits for it. */
+/** More rows than this waiting for LMDB, and the writer waits for it. */
 const maxWaiting = 50_000;
+/** LMDB is written when so many rows have gathered, or after this time: each of its commits costs an fsync. */
+const batchRows = 4096;
+const batchDelayMs = 250;
 const metaKey = Buffer.from('m');
 const bytesOf = { placed: 11, meta: 32 + 6 + 32 } as const;
 
@@ -52,6 +55,10 @@ export class IndexCache {
   #db: RootDatabase<Buffer, Buffer>;
   readonly #waiting = new Map<string, Buffer>();
   #size = 0;
+  /** Rows that no write has taken yet; they are in `#waiting` too. */
+  #gathered: Row[] = [];
+  #last: Hash | undefined;
+  #timer: NodeJS.Timeout | undefined;
   #writing: Promise<unknown> = Promise.resolve();
 
   private constructor(options: IndexCacheOptions) {
@@ -87,24 +94,43 @@ export class IndexCache {
   async add(entries: readonly IndexEntry[]): Promise<void> {
     const last = entries.at(-1);
     if (last === undefined) return;
-    const rows = entries.flatMap(rowsOf);
     this.#size = last.index + 1;
-    rows.push([metaKey, this.#meta({ size: this.#size, last: last.leafHash })]);
-    for (const [key, value] of rows) this.#waiting.set(nameOf(key), value);
-    this.#writing = Promise.all([this.#writing, this.#write(rows)]);
-    this.#writing.catch(this.#options.failed);
+    this.#last = last.leafHash;
+    for (const entry of entries) {
+      for (const row of rowsOf(entry)) {
+        this.#gathered.push(row);
+        this.#waiting.set(nameOf(row[0]), row[1]);
+      }
+    }
+    if (this.#gathered.length >= batchRows) this.#startWrite();
+    else this.#timer ??= setTimeout(() => this.#startWrite(), batchDelayMs).unref();
     if (this.#waiting.size > maxWaiting) await this.#writing;
   }
 
   /** Resolves when everything added is in LMDB; rejects when a write failed. */
   async flush(): Promise<void> {
+    this.#startWrite();
     await this.#writing;
+  }
+
+  /** Everything gathered in one transaction, together with how far the index reaches then. */
+  #startWrite(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#last === undefined || this.#gathered.length === 0) return;
+    const rows: Row[] = [...this.#gathered, [metaKey, this.#meta({ size: this.#size, last: this.#last })]];
+    this.#gathered = [];
+    this.#writing = Promise.all([this.#writing, this.#write(rows)]);
+    this.#writing.catch(this.#options.failed);
   }
 
   /** Reads what the index has not seen from the data tiles; starts over when it is of another tree. */
   async catchUp(size: number, tiles: TileReader): Promise<void> {
     await this.#writing.catch(() => {});
     this.#writing = Promise.resolve();
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#gathered = [];
     this.#waiting.clear();
     this.#size = await this.#usableSize(size, tiles);
     if (this.#size + tileWidth * 100 < size) {
@@ -116,10 +142,11 @@ export class IndexCache {
       const fresh = leaves.slice(this.#size - tile * tileWidth);
       await this.add(fresh.map((leaf, i) => this.#entryOf(leaf, this.#size + i)));
     }
-    await this.#writing;
+    await this.flush();
   }
 
   async close(): Promise<void> {
+    this.#startWrite();
     await this.#writing.catch(() => {});
     await this.#db.close();
   }

@@ -39,7 +39,9 @@ export interface EmbeddedLogOptions {
   readonly resignIntervalMs?: number;
   /** Entries that one get-entries gives. */
   readonly maxEntries?: number;
-  /** How long tiles may wait to be made durable (their stage is durable already). */
+  /** Rest between two publications of tiles and checkpoint; readers of `files` and `reads` need not wait for them. */
+  readonly publishDelayMs?: number;
+  /** How long published tiles may wait to be made durable (their stage is durable already). */
   readonly flushDelayMs?: number;
   /** Pause before a storage that failed is read again. */
   readonly reopenDelayMs?: number;
@@ -51,6 +53,7 @@ const defaults = {
   maxPending: 4096,
   resignIntervalMs: 3_600_000,
   maxEntries: 256,
+  publishDelayMs: 100,
   flushDelayMs: 1000,
   reopenDelayMs: 1000,
 } as const;
@@ -66,7 +69,7 @@ export interface EmbeddedLog extends CtLog {
   /** DER of the accepted roots. */
   roots(): readonly Uint8Array[];
   readonly reads: LogReads;
-  /** The published files: checkpoint, tiles, issuers. */
+  /** The public files: checkpoint, tiles, issuers. */
   readonly files: LogReader;
   /** The newest tree head that anybody may see. */
   treeHead(): SignedTreeHead;
@@ -104,23 +107,23 @@ type Settled = Required<EmbeddedLogOptions> & { readonly storage: LogStorage };
 
 async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedLog> {
   const { storage, clock, logger } = options;
-  const tiles = openTileReader(storage);
   const issuers = new Issuers(storage);
   const acceptance = openAcceptance(options.acceptedIssuers, options.acceptedRoots);
   await issuers.store(options.acceptedIssuers().map((chain) => acceptance.chainOf(chain)));
   // The sequencer is made from the writer and the index, whose failures it has to hear of.
   const stop: { hear: () => void } = { hear: () => {} };
   const writer = await Writer.open({ ...options, identity, onStop: () => stop.hear() });
+  const tiles = openTileReader(writer.files);
   const failed = (error: unknown) => writer.halt('the index of the log failed', error);
   const keyOf = (leaf: { timestampedEntry: { entry: Candidate['entry'] } }) => dedupeKey(leaf.timestampedEntry.entry);
   const indexOptions = { directory: options.indexDir, logId: identity.logId, logger, keyOf, failed };
-  const index = await IndexCache.open(indexOptions, writer.published.size, tiles);
+  const index = await IndexCache.open(indexOptions, writer.head.size, tiles);
   const sequencer = new Sequencer({ ...options, writer, index, issuers, tiles, clock });
   stop.hear = () => sequencer.scheduleReopen();
   if (writer.stopped) sequencer.scheduleReopen();
 
   const promise = promiser(sequencer, identity);
-  const reads = logReads({ published: () => writer.published, tiles, index, issuers, maxEntries: options.maxEntries });
+  const reads = logReads({ published: () => writer.head, tiles, index, issuers, maxEntries: options.maxEntries });
   return {
     name: identity.origin,
     origin: identity.origin,
@@ -134,8 +137,8 @@ async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedL
     addPreChain: async (chain, signal) => promise(acceptance.check('precert', chain), signal),
     roots: () => acceptance.roots(),
     reads,
-    files: storage,
-    treeHead: () => writer.published,
+    files: writer.files,
+    treeHead: () => writer.head,
     readiness: (): Readiness => writer.readiness(),
     close: once(() => closeAll([sequencer, writer, index, storage])),
   };

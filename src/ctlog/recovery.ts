@@ -9,12 +9,13 @@ import {
   type SignedTreeHead,
   signTreeHead,
 } from './checkpoint.js';
-import { type Edge, edgeRoot, emptyEdge, extendEdge, loadEdge } from './edge.js';
+import { type Edge, edgeRoot, emptyEdge, extendEdge, loadEdge, type TileWrite } from './edge.js';
 import { emptyRoot, sameHash } from './merkle.js';
 import { committedStages, decodeStage, type Stage, stageName } from './stage.js';
-import { checkpointPath, type LogStorage } from './storage.js';
-import { decodeTileLeaf, hashOf } from './tile-leaf.js';
+import { checkpointPath, type LogReader, type LogStorage } from './storage.js';
+import { cutTile, decodeTileLeaf, hashOf } from './tile-leaf.js';
 import { openTileReader } from './tile-reader.js';
+import { fullTilePath, parseTilePath, tileIn, tilePath, tileWidth } from './tiles.js';
 
 /** Who the log is: fixed for its life. */
 export interface LogIdentity {
@@ -71,8 +72,8 @@ export async function recover(storage: LogStorage, identity: LogIdentity, now: n
 }
 
 async function replay(storage: LogStorage, chain: readonly Stage[], head: SignedTreeHead): Promise<Edge> {
-  let edge = await loadBase(storage, chain[0], head);
-  const written = new Set<string>();
+  let edge = await loadBase(storage, chain, head);
+  const tiles = new RewrittenTiles(storage);
   const filled: string[] = [];
   for (const stage of chain) {
     const leaves = stage.leaves.map((bytes) => ({ bytes, hash: hashOf(decodeTileLeaf(bytes)) }));
@@ -80,29 +81,84 @@ async function replay(storage: LogStorage, chain: readonly Stage[], head: Signed
     if (!sameHash(edgeRoot(growth.edge), stage.newRoot)) {
       throw damaged(storage, `stage ${stageName(stage)} does not lead to the root hash it was signed for`);
     }
-    for (const { path, parts } of growth.tiles) {
-      await storage.upload(path, Buffer.concat(parts));
-      written.add(path);
-    }
+    await Promise.all(growth.tiles.map((tile) => tiles.take(tile)));
     filled.push(...growth.filled);
     edge = growth.edge;
   }
-  await storage.flush(written);
+  await tiles.finish();
   await storage.discardPartials(filled);
   return edge;
 }
 
-async function loadBase(storage: LogStorage, first: Stage | undefined, head: SignedTreeHead): Promise<Edge> {
+/**
+ * Writes the tiles of stages. Of the versions of a partial tile, the last one and the ones that were published, which a
+ * crash may have left empty; the others nobody has seen.
+ */
+class RewrittenTiles {
+  readonly #storage: LogStorage;
+  readonly #written = new Set<string>();
+  /** By the path of the full tile. */
+  readonly #newest = new Map<string, TileWrite>();
+
+  constructor(storage: LogStorage) {
+    this.#storage = storage;
+  }
+
+  async take(write: TileWrite): Promise<void> {
+    const key = fullTilePath(write.tile.kind, write.tile.index);
+    const older = this.#newest.get(key);
+    this.#newest.set(key, write);
+    if (older !== undefined && (await this.#storage.fetch(older.path)) !== undefined) await this.#write(older);
+    if (write.tile.width < tileWidth) return;
+    this.#newest.delete(key);
+    await this.#write(write);
+  }
+
+  /** Resolves when all of them are durable. */
+  async finish(): Promise<void> {
+    await Promise.all([...this.#newest.values()].map((write) => this.#write(write)));
+    await this.#storage.flush(this.#written);
+  }
+
+  async #write({ path, parts }: TileWrite): Promise<void> {
+    await this.#storage.upload(path, Buffer.concat(parts));
+    this.#written.add(path);
+  }
+}
+
+async function loadBase(storage: LogStorage, chain: readonly Stage[], head: SignedTreeHead): Promise<Edge> {
+  const [first] = chain;
   const base = first === undefined ? head : { size: first.oldSize, root: first.oldRoot };
   if (base.size === 0) {
     if (sameHash(base.root, emptyRoot)) return emptyEdge;
     throw damaged(storage, 'its checkpoint of size 0 does not have the root hash of an empty tree');
   }
   try {
-    return await loadEdge(base.size, base.root, openTileReader(storage));
+    return await loadEdge(base.size, base.root, openTileReader(withWider(storage, chain)));
   } catch (cause) {
     throw damaged(storage, messageOf(cause), cause);
   }
+}
+
+/**
+ * `storage` for the tree that the first stage builds on. A stage that came back after it was discarded may build on a
+ * size that got no partial tiles; then there are wider ones of a size that it or a later one led to.
+ */
+function withWider(storage: LogStorage, chain: readonly Stage[]): LogReader {
+  return {
+    name: storage.name,
+    async fetch(path) {
+      const found = await storage.fetch(path);
+      const tile = parseTilePath(path);
+      if (found !== undefined || tile === undefined) return found;
+      for (const { newSize } of chain) {
+        const wider = tileIn(newSize, tile.kind, tile.index);
+        const bytes = wider.width > tile.width ? await storage.fetch(tilePath(wider)) : undefined;
+        if (bytes !== undefined) return cutTile(tile.kind, bytes, tile.width);
+      }
+      return undefined;
+    },
+  };
 }
 
 async function readStages(storage: LogStorage, names: readonly string[]): Promise<Stage[]> {

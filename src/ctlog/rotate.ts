@@ -144,11 +144,19 @@ interface FinalHead {
 /** Recovers the log, signs its tree head a last time and makes everything durable. */
 async function finalHead(storage: LogStorage, identity: LogIdentity, options: RotateOptions): Promise<FinalHead> {
   const { clock, logger } = options;
-  const writer = await Writer.open({ storage, identity, clock, logger, flushDelayMs: 0, onStop: () => {} });
+  const writer = await Writer.open({
+    storage,
+    identity,
+    clock,
+    logger,
+    publishDelayMs: 0,
+    flushDelayMs: 0,
+    onStop: () => {},
+  });
   await writer.resign();
   await writer.close();
   await storage.flush([checkpointPath]);
-  const { published: head } = writer;
+  const { head } = writer;
   if (head.size === 0) return { head, lastSct: undefined };
   const leaves = await openTileReader(storage).leaves(head.size, Math.floor((head.size - 1) / tileWidth));
   const times = leaves.map(({ timestampedEntry }) => Number(timestampedEntry.timestamp));

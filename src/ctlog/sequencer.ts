@@ -56,7 +56,7 @@ export class Sequencer {
   }
 
   /**
-   * Resolves with the entry's place once it is durable, committed and published. `sequenced` is called earlier, when
+   * Resolves with the entry's place once it is durable and committed, from which on readers find it. `sequenced` is called earlier, when
    * the place is known but promised to nobody; not at all for a repeated submission.
    *
    * Throws AppError OVERLOADED when the queue is full, SHUTTING_DOWN, or CT_LOG_UNAVAILABLE.
@@ -176,10 +176,10 @@ export class Sequencer {
     if (!writer.stopped) return;
     try {
       await writer.reopen();
-      await index.catchUp(writer.published.size, tiles);
+      await index.catchUp(writer.head.size, tiles);
       this.#answerKnown();
       this.#reopenDelayMs = this.#options.reopenDelayMs;
-      logger.info({ size: writer.published.size }, 'the log has read its storage again and goes on');
+      logger.info({ size: writer.head.size }, 'the log has read its storage again and goes on');
     } catch (error) {
       this.#reopenDelayMs = Math.min(this.#reopenDelayMs * 2, maxReopenDelayMs);
       if (!writer.stopped) writer.halt('the index of the log cannot be brought up to date', error);
@@ -200,7 +200,7 @@ export class Sequencer {
   #armIdleTimer(): void {
     const { resignIntervalMs, writer, clock } = this.#options;
     const check = () => {
-      const age = clock() - writer.published.timestamp;
+      const age = clock() - writer.head.timestamp;
       if (writer.stopped || age < resignIntervalMs) return;
       this.#wanted.resign = true;
       this.#start();

@@ -1,8 +1,8 @@
 import type { Request, Response } from 'express';
 import { AppError } from '../errors.js';
 import { checkpointPath, type LogReader } from './storage.js';
-import { decodeDataTile } from './tile-leaf.js';
-import { fullTilePath, hashBytes, parseTilePath, type Tile, tilePath, tileWidth } from './tiles.js';
+import { cutTile } from './tile-leaf.js';
+import { fullTilePath, parseTilePath, type Tile, tilePath, tileWidth } from './tiles.js';
 
 const immutable = 'public, max-age=31536000, immutable';
 
@@ -38,10 +38,7 @@ async function fetchTile(files: LogReader, tile: Tile): Promise<Uint8Array | und
   const exact = await files.fetch(tilePath(tile));
   if (exact !== undefined || tile.width === tileWidth) return exact;
   const full = await files.fetch(fullTilePath(tile.kind, tile.index));
-  if (full === undefined) return undefined;
-  if (tile.kind !== 'data') return full.subarray(0, tile.width * hashBytes);
-  const leaves = decodeDataTile(full).slice(0, tile.width);
-  return Buffer.concat(leaves.map((leaf) => leaf.bytes));
+  return full && cutTile(tile.kind, full, tile.width);
 }
 
 function send(response: Response, bytes: Uint8Array | undefined, type: string, caching: string): void {

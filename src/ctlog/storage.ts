@@ -54,6 +54,9 @@ export interface LogStorage {
   /** Atomically replaces the public file `checkpoint`. Visible, not yet durable, when it resolves. */
   publish(checkpoint: Uint8Array): Promise<void>;
 
+  /** What `publish` would make of this checkpoint now, where that is not the checkpoint as it is. */
+  shown?(checkpoint: Uint8Array): Uint8Array;
+
   /** A public file, or undefined when there is none. Safe beside the writer, and from other processes. */
   fetch(path: string): Promise<Uint8Array | undefined>;
 
@@ -62,7 +65,7 @@ export interface LogStorage {
 }
 
 /** The part of a storage that readers need. */
-export type LogReader = Pick<LogStorage, 'name' | 'fetch'>;
+export type LogReader = Pick<LogStorage, 'name' | 'fetch' | 'shown'>;
 
 /** Path of the published checkpoint. */
 export const checkpointPath = 'checkpoint';

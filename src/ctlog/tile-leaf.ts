@@ -6,7 +6,7 @@ import {
 } from '../ct/leaf.js';
 import { TlsReader, vector } from '../ct/tls.js';
 import { type Hash, leafHash } from './merkle.js';
-import { hashBytes, tileWidth } from './tiles.js';
+import { hashBytes, type TileKind, tileWidth } from './tiles.js';
 
 /** One entry of a data tile: TileLeaf of c2sp.org/static-ct-api, "Log entries". */
 export interface TileLeaf {
@@ -51,6 +51,13 @@ export function decodeDataTile(tile: Uint8Array): DecodedLeaf[] {
   }
   if (leaves.length === 0) throw reader.error('it is empty; expected at least one entry');
   return leaves;
+}
+
+/** The first `width` hashes or entries of a wider tile of this kind: the partial tile that it grew from. */
+export function cutTile(kind: TileKind, bytes: Uint8Array, width: number): Uint8Array {
+  if (kind !== 'data') return bytes.subarray(0, width * hashBytes);
+  const leaves = decodeDataTile(bytes).slice(0, width);
+  return Buffer.concat(leaves.map((leaf) => leaf.bytes));
 }
 
 /** The one TileLeaf in `bytes`; throws TlsDecodeError. */

@@ -2,12 +2,14 @@ import type { Logger } from 'pino';
 import type { Readiness } from '../ct/log.js';
 import { AppError, messageOf } from '../errors.js';
 import { formatCheckpoint, type SignedTreeHead, signTreeHead } from './checkpoint.js';
-import { edgeRoot, extendEdge, type Growth } from './edge.js';
+import { edgeRoot, extendEdge, partsOf } from './edge.js';
 import { Flusher } from './flusher.js';
+import { Publisher } from './publisher.js';
 import { type LogIdentity, type LogState, recover } from './recovery.js';
 import { encodeStage, stageName } from './stage.js';
-import type { LogStorage } from './storage.js';
+import type { LogReader, LogStorage } from './storage.js';
 import type { EncodedLeaf } from './tile-leaf.js';
+import { unwrittenTiles } from './unwritten-tiles.js';
 
 export type LogLogger = Pick<Logger, 'info' | 'warn' | 'error'>;
 
@@ -17,6 +19,8 @@ export interface WriterOptions {
   /** Milliseconds since the epoch. */
   readonly clock: () => number;
   readonly logger: LogLogger;
+  /** Rest between two publications of tiles and checkpoint. */
+  readonly publishDelayMs: number;
   readonly flushDelayMs: number;
   /** Called with the reason when the writer stops. */
   readonly onStop: () => void;
@@ -33,7 +37,9 @@ export interface Placement {
 const aheadMs = 20;
 /** The longest wait for a clock that is a little behind. */
 const patienceMs = 100;
-/** A commit that takes longer than this makes the log count as not ready. */
+/** A timer may fire a little before the clock has got so far. */
+const maxWaits = 5;
+/** A commit or publication that takes longer than this makes the log count as not ready. */
 const slowMs = 10_000;
 
 /**
@@ -44,9 +50,10 @@ const slowMs = 10_000;
  */
 export class Writer {
   readonly #options: WriterOptions;
-  #flusher: Flusher;
+  /** Tiles and checkpoint as the committed tree has them, whether they are written out by now or not. */
+  readonly files: LogReader;
+  #publisher: Publisher;
   #state: LogState;
-  #published: SignedTreeHead;
   #stopped: string | undefined;
   /** Start of the commit under way. */
   #busySince: number | undefined;
@@ -54,8 +61,11 @@ export class Writer {
   private constructor(options: WriterOptions, state: LogState) {
     this.#options = options;
     this.#state = state;
-    this.#published = state.head;
-    this.#flusher = this.#newFlusher();
+    this.#publisher = this.#newPublisher();
+    this.files = unwrittenTiles(options.storage, {
+      checkpoint: () => this.#state.checkpoint,
+      parts: (kind, index, path) => this.#publisher.unpublished(path)?.parts ?? partsOf(this.#state.edge, kind, index),
+    });
   }
 
   /** Recovers the log in `options.storage`; throws AppError STARTUP as `recover` does. */
@@ -63,9 +73,9 @@ export class Writer {
     return new Writer(options, await recover(options.storage, options.identity, options.clock()));
   }
 
-  /** The newest tree head that anybody may see. */
-  get published(): SignedTreeHead {
-    return this.#published;
+  /** The newest tree head, which is committed and durable, so that anybody may see it. */
+  get head(): SignedTreeHead {
+    return this.#state.head;
   }
 
   get stopped(): boolean {
@@ -76,7 +86,8 @@ export class Writer {
   readiness(): Readiness {
     if (this.#stopped !== undefined) return { ok: false, reason: this.#stopped };
     const now = this.#options.clock();
-    const waitingMs = this.#busySince === undefined ? 0 : now - this.#busySince;
+    const committingMs = this.#busySince === undefined ? 0 : now - this.#busySince;
+    const waitingMs = Math.max(committingMs, this.#publisher.behindMs(now));
     if (waitingMs > slowMs)
       return { ok: false, reason: `a write to the log's storage has taken ${waitingMs} ms so far` };
     const behind = this.#state.head.timestamp - now;
@@ -85,7 +96,7 @@ export class Writer {
 
   /**
    * Sequences and commits one batch. `build` gets its placement and makes the leaves from it. Resolves when the entries
-   * are durable, committed and published; throws AppError CT_LOG_UNAVAILABLE otherwise, and then each entry may or may
+   * are durable and committed, and `files` has them; throws AppError CT_LOG_UNAVAILABLE otherwise, and then each entry may or may
    * not have been committed.
    */
   async append(build: (placement: Placement) => readonly EncodedLeaf[]): Promise<Placement> {
@@ -106,17 +117,16 @@ export class Writer {
       const { head, checkpoint } = this.#sign(edge.peaks.size, edgeRoot(edge), timestamp);
       await this.#options.storage.replaceCheckpoint(old, checkpoint);
       this.#state = { head, checkpoint, edge };
-      await this.#publish();
+      this.#publisher.add({ checkpoint });
     });
   }
 
   /** After a stop: reloads the state from the storage. Throws what `recover` throws, and stays stopped. */
   async reopen(): Promise<void> {
-    await this.#flusher.abandon();
+    await this.#publisher.abandon();
     const { storage, identity, clock } = this.#options;
     this.#state = await recover(storage, identity, clock());
-    this.#published = this.#state.head;
-    this.#flusher = this.#newFlusher();
+    this.#publisher = this.#newPublisher();
     this.#stopped = undefined;
   }
 
@@ -125,14 +135,15 @@ export class Writer {
     this.#stop(reason, error);
   }
 
-  /** Makes everything durable; a stopped writer leaves that to the next recovery. */
+  /** Publishes everything and makes it durable; a stopped writer leaves that to the next recovery. */
   async close(): Promise<void> {
-    if (this.#stopped === undefined) await this.#flusher.drain();
-    else await this.#flusher.abandon();
+    if (this.#stopped === undefined) await this.#publisher.drain();
+    else await this.#publisher.abandon();
   }
 
   async #commit(leaves: readonly EncodedLeaf[], timestamp: number): Promise<void> {
     const { storage } = this.#options;
+    await this.#publisher.room();
     const { head: oldHead, checkpoint: old, edge } = this.#state;
     const growth = extendEdge(edge, leaves);
     const { head, checkpoint } = this.#sign(growth.edge.peaks.size, edgeRoot(growth.edge), timestamp);
@@ -141,20 +152,7 @@ export class Writer {
     await storage.stage(name, encodeStage({ ...tree, checkpoint, leaves: leaves.map((leaf) => leaf.bytes) }));
     await storage.replaceCheckpoint(old, checkpoint);
     this.#state = { head, checkpoint, edge: growth.edge };
-    await this.#writeTiles(growth);
-    await this.#publish();
-    const paths = growth.tiles.map((tile) => tile.path);
-    await this.#flusher.add({ stage: name, paths, filled: growth.filled });
-  }
-
-  async #writeTiles(growth: Growth): Promise<void> {
-    const { storage } = this.#options;
-    await Promise.all(growth.tiles.map(({ path, parts }) => storage.upload(path, Buffer.concat(parts))));
-  }
-
-  async #publish(): Promise<void> {
-    await this.#options.storage.publish(this.#state.checkpoint);
-    this.#published = this.#state.head;
+    this.#publisher.add({ checkpoint, batch: { growth, stage: name, entries: leaves.length } });
   }
 
   #sign(size: number, root: Uint8Array, timestamp: number): { head: SignedTreeHead; checkpoint: Uint8Array } {
@@ -166,11 +164,13 @@ export class Writer {
   async #nextTimestamp(): Promise<number> {
     const { clock } = this.#options;
     const least = this.#state.head.timestamp + 1;
-    const behind = least - clock();
-    if (behind > aheadMs && behind <= patienceMs) await new Promise((done) => setTimeout(done, behind - aheadMs));
-    const now = clock();
-    if (least - now <= aheadMs) return Math.max(least, now);
-    throw unavailable(clockBehind(least - now), undefined);
+    for (let waits = 0; ; waits += 1) {
+      const now = clock();
+      const behind = least - now;
+      if (behind <= aheadMs) return Math.max(least, now);
+      if (behind > patienceMs || waits === maxWaits) throw unavailable(clockBehind(behind), undefined);
+      await new Promise((done) => setTimeout(done, behind - aheadMs));
+    }
   }
 
   #requireRunning(): void {
@@ -196,11 +196,18 @@ export class Writer {
     this.#options.onStop();
   }
 
-  #newFlusher(): Flusher {
-    return new Flusher({
-      storage: this.#options.storage,
-      delayMs: this.#options.flushDelayMs,
-      failed: (error) => this.#stop('the log could not make its tiles durable', error),
+  #newPublisher(): Publisher {
+    const { storage, publishDelayMs, flushDelayMs, clock } = this.#options;
+    return new Publisher({
+      storage,
+      flusher: new Flusher({
+        storage,
+        delayMs: flushDelayMs,
+        failed: (error) => this.#stop('the log could not make its tiles durable', error),
+      }),
+      delayMs: publishDelayMs,
+      clock,
+      failed: (error) => this.#stop('the log could not publish its tiles', error),
     });
   }
 }

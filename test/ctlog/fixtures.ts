@@ -32,6 +32,7 @@ export function logOptions(directory: string, key: KeyObject): EmbeddedLogOption
     acceptedIssuers: () => [chain],
     clock: Date.now,
     logger: silent,
+    publishDelayMs: 1,
     flushDelayMs: 5,
     reopenDelayMs: 1,
   };

@@ -151,9 +151,9 @@ test.each(['fails', 'fails but persisted'])('no SCT leaves when the record %s, a
   await log.submit(submission());
   broken = true;
   const one = submission();
-  const published = readFileSync(at('log/checkpoint'));
+  const shown = await log.files.fetch('checkpoint');
   await expect(log.submit(one)).rejects.toMatchObject({ code: 'CT_LOG_UNAVAILABLE' });
-  expect(readFileSync(at('log/checkpoint'))).toEqual(published);
+  expect(await log.files.fetch('checkpoint')).toEqual(shown);
   broken = false;
   while (!log.readiness().ok) await new Promise((done) => setTimeout(done, 1));
   await log.submit(one);

@@ -5,6 +5,7 @@ import { decodeLeafIndex } from '../../src/ct/leaf-index.js';
 import type { Sct } from '../../src/ct/log.js';
 import { verifyEntrySct, verifySct } from '../../src/ct/sct.js';
 import { checkLog } from '../../src/ctlog/check.js';
+import type { EmbeddedLog } from '../../src/ctlog/log.js';
 import { leafHash, verifyConsistency, verifyInclusion } from '../../src/ctlog/merkle.js';
 import { chain, issuerKeyHash, newCertificate, newPrecertificate, party } from './certificates.js';
 import { newLogKey, openLog, origin, submission, temporaryDirectory } from './fixtures.js';
@@ -18,7 +19,8 @@ beforeEach(() => {
 });
 afterEach(() => directory.dispose());
 
-const check = () => checkLog(join(directory.path, 'log'), publicKey, origin);
+/** What a stopped log left in its directory, or a running one shows. */
+const check = (log?: EmbeddedLog) => checkLog(log?.files ?? join(directory.path, 'log'), publicKey, origin);
 const many = (count: number) => Array.from({ length: count }, () => submission());
 const indexOf = (sct: Sct) => decodeLeafIndex(sct.extensions) ?? -1;
 const open = (more = {}) => openLog(directory.path, key, more);
@@ -28,7 +30,7 @@ test('an SCT verifies, and its entry is in the published tree at its leaf index'
   const one = submission();
   const sct = await log.submit(one);
   expect(verifySct(sct, one, publicKey)).toBe(true);
-  const checked = await check();
+  const checked = await check(log);
   expect(checked.size).toBe(1);
   expect(indexOf(sct)).toBe(0);
   expect(checked.leaves[0]).toMatchObject({ entry: { timestamp: sct.timestamp, entry: { tbs: one.tbs } } });
@@ -41,7 +43,7 @@ test('concurrent submissions share commits and each keeps its own index', async 
   const scts = await Promise.all(submissions.map((one) => log.submit(one)));
   expect(new Set(scts.map(indexOf)).size).toBe(700);
   expect(new Set(scts.map((sct) => sct.timestamp)).size).toBeLessThan(10);
-  const checked = await check();
+  const checked = await check(log);
   submissions.forEach((one, i) => {
     const sct = scts[i] as Sct;
     expect(verifySct(sct, one, publicKey)).toBe(true);
@@ -71,7 +73,7 @@ test('partial tiles go away once their full tile is durable, and stages once the
   await log.close();
   expect(readdirSync(join(directory.path, 'log/tile/0')).sort()).toEqual(['000', '001.p']);
   expect(readdirSync(join(directory.path, 'log/tile/data')).sort()).toEqual(['000', '001.p']);
-  expect(readdirSync(join(directory.path, 'log/.writer')).sort()).toEqual(['committed', 'lock', 'stages']);
+  expect(readdirSync(join(directory.path, 'log/.writer')).sort()).toEqual(['committed', 'journal', 'lock', 'stages']);
   expect(readdirSync(join(directory.path, 'log/.writer/stages'))).toEqual([]);
 });
 
@@ -189,7 +191,7 @@ test('a final certificate is logged by add-chain', async () => {
   const certificate = newCertificate();
   const sct = await log.addChain([certificate, ...chain]);
   expect(verifyEntrySct(sct, { type: 'x509', certificate }, publicKey)).toBe(true);
-  expect((await check()).size).toBe(1);
+  expect((await check(log)).size).toBe(1);
   await log.close();
 });
 
@@ -254,7 +256,7 @@ test('a clock behind the last head stops the log until it has caught up', async 
   ahead = 60_100;
   await log.submit(submission());
   expect(log.readiness()).toEqual({ ok: true });
-  expect((await check()).size).toBe(2);
+  expect((await check(log)).size).toBe(2);
   await log.close();
 });
 

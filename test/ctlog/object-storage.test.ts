@@ -80,8 +80,9 @@ test.each(table)(
     for (let i = 0; strikes === 0 || i < 3; i += 1) await wave(100);
     while (!log.readiness().ok) await new Promise((done) => setTimeout(done, 5));
     await wave(5);
-    // Rejects when the fault hit the last flush, which is then the next recovery's.
+    // Rejects when the fault hit what is done behind commits, which is then the next recovery's.
     await log.close().catch(() => {});
+    await (await openLog(directory.path, key, { storage: await openStorage() })).close();
     expect(kept.length).toBeGreaterThanOrEqual(15);
     await requireKept(kept);
     expect(fake.rewritten.filter((path) => path !== 'log/checkpoint')).toEqual([]);
@@ -91,6 +92,7 @@ test.each(table)(
 test('a writer that lost its lease commits nothing, and uploads no tile of what it did not commit', async () => {
   const old = await openLog(directory.path, key, { storage: await openStorage() });
   await old.submit(submission());
+  while (object('checkpoint')?.split('\n')[1] !== '1') await new Promise((done) => setTimeout(done, 1));
   const before = [...fake.objects.keys()].filter((path) => path.startsWith('log/tile/'));
   const successor = await openStorage();
   await expect(old.submit(submission())).rejects.toMatchObject({ code: 'CT_LOG_UNAVAILABLE' });
