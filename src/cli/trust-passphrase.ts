@@ -68,7 +68,9 @@ export function askAtTerminal(): ((question: string) => Promise<string>) | undef
     try {
       return await new Promise<string>((answer, refuse) => {
         lines.once('line', answer);
-        lines.once('SIGINT', () => refuse(new AppError('STARTUP', 'interrupted; nothing was written')));
+        const stopped = (): void => refuse(new AppError('STARTUP', 'no passphrase was given; nothing was written'));
+        lines.once('SIGINT', stopped);
+        lines.once('close', stopped);
       });
     } finally {
       lines.close();

@@ -14,8 +14,7 @@ export function printInit(io: Out, { dir }: { readonly dir: string }, keys: read
     `TUF repository  ${dir}\n` +
       `keys that sign by themselves, for the server:\n${list(keys.filter(isOnline))}` +
       `keys to take away from here, and to back up:\n${list(keys.filter((key) => !isOnline(key)))}` +
-      `Start the server again if it runs: it serves the repository at /tuf. Hand ${join(dir, '1.root.json')} to clients by ` +
-      'a way you trust:\n  cosign initialize --mirror PUBLIC-URL/tuf --root 1.root.json\n',
+      `The server serves it at /tuf. Hand ${join(dir, '1.root.json')} to clients by a way you trust:\n  cosign initialize --mirror PUBLIC-URL/tuf --root 1.root.json\n',
   );
 }
 
@@ -32,7 +31,7 @@ export function printResult(io: Out, { signed, published, waits }: CeremonyResul
   if (waits) {
     io.out(
       'Clients do not see this yet: the keys of snapshot and timestamp are not here. Copy the repository to where they are; ' +
-        'the server there publishes it within an hour, "mayfly trust tuf refresh" at once.\n',
+        'the server there publishes it within ten minutes, "mayfly trust tuf refresh" at once.\n',
     );
   }
 }
