@@ -46,7 +46,7 @@ export function registerCaSign(ca: Command, done: (code: number) => void): void 
     .option('--ca-kms-resource <uri>', "the parent's key is in a KMS")
     .option('--pkcs11-config-path <file>', "PKCS#11 configuration in crypto11's JSON form")
     .option('--ca-hsm-key-label <label>', "the parent's key is in that HSM, with this CKA_LABEL")
-    .option('--passphrase-file <file>', "passphrase of the parent's key (or MAYFLY_PASSPHRASE)")
+    .option('--passphrase-file <file>', "passphrase of the parent's key (or MAYFLY_ROOT_PASSPHRASE)")
     .addOption(new Option('--for <role>', 'what it is for').choices(['issuing', 'timestamping']).default('issuing'))
     .option('--lifetime <time>', 'such as 5y; not longer than the parent lives (default: 5y, or as long as that)')
     .option('--path-length <number>', 'CA certificates allowed below an issuing CA', '0')
@@ -101,7 +101,7 @@ function parentKey({ caKey, caKmsResource, caHsmKeyLabel, pkcs11ConfigPath }: Si
 
 function passphrasePlace({ passphraseFile }: SignOptions) {
   const flag = '--passphrase-file';
-  return { what: "the parent's key", flag, file: passphraseFile, variable: 'MAYFLY_PASSPHRASE' };
+  return { what: "the parent's key", flag, file: passphraseFile, variable: 'MAYFLY_ROOT_PASSPHRASE' };
 }
 
 function missingKey(): AppError {

@@ -16,14 +16,18 @@ export function terminalIo(): CaIo {
 }
 
 async function askOnTerminal(question: string, kind: 'plain' | 'secret'): Promise<string> {
-  // Standard error: what a command prints may be on its way into a file.
-  process.stderr.write(question);
   const silent = new Writable({ write: (_chunk, _encoding, callback) => callback() });
   const lines = createInterface({
     input: process.stdin,
     output: kind === 'secret' ? silent : process.stderr,
     terminal: true,
   });
+  // After the terminal stopped to echo, and on standard error: what a command prints may be on its way into a file.
+  if (kind === 'secret') process.stderr.write(question);
+  else {
+    lines.setPrompt(question);
+    lines.prompt();
+  }
   try {
     const cancelled = once(lines, 'SIGINT').then(() => {
       throw new AppError('STARTUP', 'interrupted; nothing was written');
