@@ -5,6 +5,7 @@ import { decodeLeafIndex } from '../../src/ct/leaf-index.js';
 import type { Sct } from '../../src/ct/log.js';
 import { verifyEntrySct, verifySct } from '../../src/ct/sct.js';
 import { checkLog } from '../../src/ctlog/check.js';
+import { openDirectoryStorage } from '../../src/ctlog/directory-storage.js';
 import type { EmbeddedLog } from '../../src/ctlog/log.js';
 import { leafHash, verifyConsistency, verifyInclusion } from '../../src/ctlog/merkle.js';
 import { chain, issuerKeyHash, newCertificate, newPrecertificate, party } from './certificates.js';
@@ -22,6 +23,7 @@ afterEach(() => directory.dispose());
 /** What a stopped log left in its directory, or a running one shows. */
 const check = (log?: EmbeddedLog) => checkLog(log?.files ?? join(directory.path, 'log'), publicKey, origin);
 const many = (count: number) => Array.from({ length: count }, () => submission());
+const sizeOf = (checkpoint: Uint8Array) => Number(Buffer.from(checkpoint).toString().split('\n')[1]);
 const indexOf = (sct: Sct) => decodeLeafIndex(sct.extensions) ?? -1;
 const open = (more = {}) => openLog(directory.path, key, more);
 
@@ -50,6 +52,42 @@ test('concurrent submissions share commits and each keeps its own index', async 
     expect(checked.leaves[indexOf(sct)]).toMatchObject({ entry: { entry: { tbs: one.tbs } } });
   });
   await log.close();
+});
+
+test('a tree head that anybody can read is one that proofs are given for, and its tiles are there', async () => {
+  const storage = openDirectoryStorage(join(directory.path, 'log'));
+  const gate = { open: () => {} };
+  const visible: number[] = [];
+  // Resolves long after the file is visible.
+  const slow = new Proxy(storage, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name, target);
+      if (name !== 'publish') return typeof value === 'function' ? value.bind(target) : value;
+      return async (checkpoint: Uint8Array) => {
+        await storage.publish(checkpoint);
+        visible.push(sizeOf(checkpoint));
+        if (visible.length > 1) await new Promise<void>((resolve) => Object.assign(gate, { open: resolve }));
+      };
+    },
+  });
+  const log = await open({ storage: slow });
+  await Promise.all(many(300).map((one) => log.submit(one)));
+  while (visible.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  const size = visible.at(-1) ?? 0;
+  expect(await log.reads.consistencyProof(size - 1, size)).not.toEqual([]);
+  // Nothing of these is on disk while the publication before is not done, and everything can be read.
+  const placed = await Promise.all(many(300).map((one) => log.submit(one)));
+  const shown = sizeOf((await log.files.fetch('checkpoint')) ?? Buffer.of());
+  expect(shown).toBe(600);
+  for (const sct of placed) expect(await log.reads.inclusionProof(indexOf(sct), shown)).not.toEqual([]);
+  expect((await log.reads.entries(300, 599)).length).toBeGreaterThan(0);
+  expect((await check(log)).leaves).toHaveLength(600);
+  gate.open();
+  const closed = log.close();
+  while (visible.length < 3) await new Promise((resolve) => setTimeout(resolve, 1));
+  gate.open();
+  await closed;
+  expect((await check()).size).toBe(600);
 });
 
 test('a log grows over many openings, and timestamps of its heads strictly increase', async () => {

@@ -91,16 +91,12 @@ async function attempt<T>(call: () => Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** The JSON of an answer; throws when the server goes on refusing, since only what it published is asked for. */
+/** The JSON of an answer; throws when the server refuses, since only what it published is asked for. */
 function get<T>(url: string): Promise<T | undefined> {
   return attempt(async () => {
-    // The checkpoint is a file: it can be read a moment before the writer itself hears that it was replaced.
-    for (let tries = 1; ; tries += 1) {
-      const response = await fetch(url);
-      const text = await response.text();
-      if (response.status === 200) return JSON.parse(text) as T;
-      if (tries === 5) throw new Error(`${url} was answered with ${response.status}: ${text}`);
-      await sleep(pauseMs);
-    }
+    const response = await fetch(url);
+    const text = await response.text();
+    if (response.status === 200) return JSON.parse(text) as T;
+    throw new Error(`${url} was answered with ${response.status}: ${text}`);
   });
 }
