@@ -37,6 +37,7 @@ const httpStatusOf: Record<GrpcCodeName, number> = {
 
 const sentence = {
   token: 'There was an error processing the identity token',
+  policy: 'The policy of this certificate authority does not allow this certificate',
   key: 'The public key supplied in the request could not be parsed',
   weakKey: 'The public key supplied in the request is insecure',
   csr: 'The certificate signing request could not be parsed',
@@ -91,7 +92,8 @@ export const errorTable = {
   CLAIM_INVALID: badToken,
   EMAIL_NOT_VERIFIED: badToken,
   SUBJECT_INVALID: badToken,
-  POLICY_DENIED: row('PERMISSION_DENIED', 'The policy of this certificate authority does not allow this certificate'),
+  POLICY_DENIED: row('PERMISSION_DENIED', sentence.policy),
+  POLICY_UNAVAILABLE: row('UNAVAILABLE', 'The policy of this certificate authority cannot be asked', 'error'),
   TOKEN_STORE_FULL: row('RESOURCE_EXHAUSTED', sentence.token, 'warn'),
   KEY_MISSING: badKey,
   KEY_MALFORMED: badKey,
@@ -140,6 +142,8 @@ export interface AppErrorOptions {
   readonly cause?: unknown;
   /** Seconds after which the same request may succeed; becomes the Retry-After header. */
   readonly retryAfterSeconds?: number;
+  /** The policy's rule that decided, for metrics and the audit trail. */
+  readonly rule?: string;
 }
 
 /**
@@ -151,12 +155,14 @@ export class AppError extends Error {
   readonly code: ErrorCode;
   readonly detail: string;
   readonly retryAfterSeconds: number | undefined;
+  readonly rule: string | undefined;
 
   constructor(code: ErrorCode, detail: string, options: AppErrorOptions = {}) {
     super(detail, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.detail = detail;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.rule = options.rule;
   }
 
   /** What the client reads: Fulcio's sentence first, then the reason. */

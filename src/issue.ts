@@ -1,4 +1,5 @@
 import type { CertificateAuthority } from './ca/authority.js';
+import type { IssuerConfig } from './config/identity-types.js';
 import type { CtLogs, Sct } from './ct/log.js';
 import { AppError } from './errors.js';
 import { toPrincipal } from './identity/issuer-types.js';
@@ -7,6 +8,7 @@ import type { Principal } from './identity/principal.js';
 import { parseToken, type VerifiedToken, verifyToken } from './identity/token.js';
 import type { LeafTemplate } from './issuance/steps.js';
 import type { CertificateWork } from './issuance/work.js';
+import type { KeyAlgorithmName } from './proof/key-algorithms.js';
 import type { KeyPolicy, KeyRequest, ProvenKey } from './proof.js';
 import type { TokenStore } from './token-reuse.js';
 import { assembleTbs, newSerial } from './x509/tbs.js';
@@ -28,14 +30,16 @@ export interface RequestContext {
 /** A request whose token is good; its key has not been looked at. */
 export interface AuthenticatedRequest extends RequestContext {
   readonly token: VerifiedToken;
+  /** The entry of the identity configuration that the token was verified by. */
+  readonly issuer: IssuerConfig;
   readonly principal: Principal;
 }
 
 /** That a request may have its certificate, and under which conditions. */
 export interface Admission {
   readonly keyPolicy: KeyPolicy;
-  /** The rule that allowed it, where rules are configured. */
-  readonly rule?: string;
+  /** The rule that allowed it, if one did; asked once, when the key is proven, because rules may be about keys. */
+  readonly rule?: (algorithm: KeyAlgorithmName) => string | undefined;
 }
 
 /** A precertificate that is about to be shown to a log. */
@@ -102,21 +106,22 @@ export async function issue(
 ): Promise<Issued> {
   const ca = deps.ca();
   const started = performance.now();
-  const { token, principal } = await authenticate(request.token, deps);
+  const authenticated = { ...context, ...(await authenticate(request.token, deps)) };
+  const { token, principal } = authenticated;
   deps.observe('token', (performance.now() - started) / 1000);
-  const { keyPolicy, rule } = await deps.admit({ ...context, token, principal });
+  const admission = await deps.admit(authenticated);
   const leaf = leafTemplate(principal, ca, deps);
   const logged = deps.ctLog !== undefined;
   const { challenge, alternativeChallenge: other } = principal;
   const challenges = [challenge.value, ...(other === undefined ? [] : [other.value])] as const;
-  const order = { request: request.key, challenges, policy: keyPolicy, leaf, logged };
+  const order = { request: request.key, challenges, policy: admission.keyPolicy, leaf, logged };
   const { key, precertificate, parts, seconds } = await deps.work.precertify(order, ca);
   deps.observe('proof', seconds.proof);
   deps.observe('sign', seconds.sign);
   // Nothing can fail any more that is not the log's or the signer's trouble, so the token's one use is spent now.
   await deps.tokens?.reserve(token);
-  const identity = { ca, serial: leaf.serial, principal, key, rule };
-  await deps.intend({ ...context, ...identity, token, precertificate });
+  const identity = { ca, serial: leaf.serial, principal, key, rule: admission.rule?.(key.algorithm) };
+  await deps.intend({ ...authenticated, ...identity, precertificate });
   if (deps.ctLog === undefined) return { ...identity, certificate: precertificate, scts: undefined };
   const submitted = performance.now();
   const tbs = assembleTbs(parts);
@@ -129,11 +134,14 @@ export async function issue(
   return { ...identity, certificate, scts };
 }
 
-async function authenticate(jwt: string, deps: IssueDeps): Promise<{ token: VerifiedToken; principal: Principal }> {
+async function authenticate(
+  jwt: string,
+  deps: IssueDeps,
+): Promise<Pick<AuthenticatedRequest, 'token' | 'issuer' | 'principal'>> {
   const raw = parseToken(jwt);
   const issuer = deps.issuers().match(raw.issuer);
   const token = await verifyToken(raw, issuer, deps.clock);
-  return { token, principal: toPrincipal(token, issuer) };
+  return { token, issuer: issuer.config, principal: toPrincipal(token, issuer) };
 }
 
 function leafTemplate(principal: Principal, ca: CertificateAuthority, deps: IssueDeps): LeafTemplate {

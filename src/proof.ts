@@ -30,6 +30,14 @@ export type KeyRequest =
 /** Which kinds of key are accepted. */
 export interface KeyPolicy {
   readonly allowed: ReadonlySet<KeyAlgorithmName>;
+  /** Kinds of key among them that this one request may not bring, because of a rule of the policy. */
+  readonly refused?: ReadonlyMap<KeyAlgorithmName, KeyRefusal>;
+}
+
+export interface KeyRefusal {
+  readonly rule: string | undefined;
+  /** For the client. */
+  readonly detail: string;
 }
 
 /** A key whose possession was proven. */
@@ -69,7 +77,7 @@ function flagsOf(name: KeyAlgorithmName): readonly string[] {
  * Reads the client's key, refuses weak and unwanted ones, and checks that the client holds the private key: by a
  * signature over the UTF-8 of `challenge`, or by the CSR's own signature. From a CSR nothing else counts.
  *
- * Throws AppError KEY_*, CSR_*, SIGNING_ALGORITHM_NOT_PERMITTED, PROOF_MISSING or PROOF_INVALID.
+ * Throws AppError KEY_*, CSR_*, SIGNING_ALGORITHM_NOT_PERMITTED, POLICY_DENIED, PROOF_MISSING or PROOF_INVALID.
  */
 export async function proveKey(request: KeyRequest, challenge: string, policy: KeyPolicy): Promise<ProvenKey> {
   const { algorithm, spki } =
@@ -130,12 +138,19 @@ function unsupportedName(oid: string): string {
 }
 
 function permitted(imported: ImportedKey, policy: KeyPolicy): ImportedKey {
-  if (policy.allowed.has(imported.algorithm)) return imported;
+  if (policy.allowed.has(imported.algorithm)) return notRefused(imported, policy);
   const titles = [...policy.allowed].map((name) => keyAlgorithms[name].title).join(', ');
   throw new AppError(
     'SIGNING_ALGORITHM_NOT_PERMITTED',
     `found a key for ${keyAlgorithms[imported.algorithm].title}; this server takes ${titles}`,
   );
+}
+
+function notRefused(imported: ImportedKey, policy: KeyPolicy): ImportedKey {
+  const refusal = policy.refused?.get(imported.algorithm);
+  if (refusal === undefined) return imported;
+  const { rule, detail } = refusal;
+  throw new AppError('POLICY_DENIED', detail, rule === undefined ? {} : { rule });
 }
 
 const pemLabels = ['PUBLIC KEY', 'RSA PUBLIC KEY'];

@@ -26,6 +26,7 @@ export interface ThrownError {
   readonly code: ErrorCode;
   readonly detail: string;
   readonly retryAfterSeconds: number | undefined;
+  readonly rule: string | undefined;
   /** What an unknown error said, for the log. */
   readonly cause: string | undefined;
 }

@@ -66,8 +66,8 @@ function openCa({ privateKey, issuerName, authorityKeyId }: ThreadCa): IssuingKe
 }
 
 function thrown(error: unknown): ThrownError {
-  const { code, detail, retryAfterSeconds, cause } = toAppError(error);
-  return { code, detail, retryAfterSeconds, cause: cause === undefined ? undefined : messageOf(cause) };
+  const { code, detail, retryAfterSeconds, rule, cause } = toAppError(error);
+  return { code, detail, retryAfterSeconds, rule, cause: cause === undefined ? undefined : messageOf(cause) };
 }
 
 if (parentPort !== null) main(parentPort);

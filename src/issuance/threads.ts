@@ -171,9 +171,10 @@ function settle({ resolve, reject }: Waiting, outcome: Outcome): void {
   else reject(toError(outcome.error));
 }
 
-function toError({ code, detail, retryAfterSeconds, cause }: ThrownError): AppError {
+function toError({ code, detail, retryAfterSeconds, rule, cause }: ThrownError): AppError {
   return new AppError(code, detail, {
     ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
+    ...(rule === undefined ? {} : { rule }),
     ...(cause === undefined ? {} : { cause: new Error(cause) }),
   });
 }

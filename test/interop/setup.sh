@@ -25,6 +25,7 @@ trillian_log_server github.com/google/trillian/cmd/trillian_log_server          
 trillian_log_signer github.com/google/trillian/cmd/trillian_log_signer          v1.7.2
 createtree        github.com/google/trillian/cmd/createtree                     v1.7.2
 minio             github.com/minio/minio                                        v0.0.0-20260212201848-7aac2a2c5b7c
+opa               github.com/open-policy-agent/opa                              v1.22.0
 '
 # The peer to compare with and the load generator for gRPC; no test needs them, so they are installed only when named.
 peers='
