@@ -14,7 +14,7 @@ export function printInit(io: Out, { dir }: { readonly dir: string }, keys: read
     `TUF repository  ${dir}\n` +
       `keys that sign by themselves, for the server:\n${list(keys.filter(isOnline))}` +
       `keys to take away from here, and to back up:\n${list(keys.filter((key) => !isOnline(key)))}` +
-      `The server serves it at /tuf. Hand ${join(dir, '1.root.json')} to clients by a way you trust:\n  cosign initialize --mirror PUBLIC-URL/tuf --root 1.root.json\n',
+      `The server serves it at /tuf. Hand ${join(dir, '1.root.json')} to clients by a way you trust:\n  cosign initialize --mirror PUBLIC-URL/tuf --root 1.root.json\n`,
   );
 }
 
