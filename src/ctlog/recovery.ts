@@ -51,12 +51,14 @@ export interface LogState {
  * when the storage is not this log's, or contradicts itself.
  */
 export async function recover(storage: LogStorage, identity: LogIdentity, now: number): Promise<LogState> {
-  const committed = await storage.loadCheckpoint();
-  if (committed === undefined) return create(storage, identity, now);
-  const head = open(committed, 'the committed checkpoint', storage, identity);
+  const found = await storage.loadCheckpoint();
+  if (found === undefined) return create(storage, identity, now);
+  const head = open(found, 'the committed checkpoint', storage, identity);
+  // The same without the lines of others: the operator may have put a published checkpoint in its place.
+  const committed = formatCheckpoint(head, identity);
   await refuseNewerPublished(storage, identity, head);
   // What was found may be the visible half of a write whose fsync failed: make it durable before building on it.
-  await storage.replaceCheckpoint(committed, committed);
+  await storage.replaceCheckpoint(found, committed);
   const names = await storage.listStages();
   const chain = committedStages(await readStages(storage, names), head);
   const kept = chain.map(stageName);
