@@ -179,7 +179,9 @@ describe('writeTrustFiles', () => {
 
   test('writes the files of an instance for everybody to read, and nothing else', async () => {
     const changed = await writeTrustFiles(directory, material);
-    const names = Object.values(trustFileNames).filter((name) => name !== 'tsa.pem').sort();
+    const names = Object.values(trustFileNames)
+      .filter((name) => name !== 'tsa.pem')
+      .sort();
     expect([...changed].sort()).toEqual(names);
     expect((await readdir(directory)).sort()).toEqual(names);
     for (const name of names) expect((await stat(join(directory, name))).mode & 0o777).toBe(0o644);
