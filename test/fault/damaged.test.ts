@@ -1,6 +1,7 @@
-import { cpSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { cpSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { readSlotFile } from '../../src/ctlog/slot-file.js';
 import { type RunningServer, startServer } from '../../src/server/start.js';
 import { emailConfig, loopback, startFailure, temporary } from '../server/lab.js';
 import { newKey, post, v2Body } from '../support/client.js';
@@ -63,7 +64,7 @@ describe('a server does not start, and says why, with', () => {
     [
       'a truncated committed checkpoint',
       ({ at }) => truncateSync(at('.writer/committed'), 40),
-      /the committed checkpoint in .*ctlog is not one of this log: it is not a signed note/,
+      /\.writer\/committed is damaged: neither of its two slots is whole.*Nothing was signed/,
     ],
     [
       'an empty committed checkpoint',
@@ -90,11 +91,11 @@ describe('a server does not start, and says why, with', () => {
     ],
   ])('%s', async (_, damage, message) => {
     const [instance, other] = [await stoppedInstance(), await stoppedInstance()];
-    const checkpoint = () => readFileSync(instance.at('.writer/committed'), 'utf8');
+    const checkpoint = () => readSlotFile(instance.at('.writer/committed')).catch(String);
     damage(instance, other);
-    const before = checkpoint();
+    const before = await checkpoint();
     expect(await startFailure(instance.flags)).toMatch(message);
-    expect(checkpoint()).toBe(before);
+    expect(await checkpoint()).toEqual(before);
   });
 
   test("a published checkpoint from the future of the writer's own", async () => {
