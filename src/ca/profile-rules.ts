@@ -25,6 +25,11 @@ export interface Rule {
 type Check = Rule['check'];
 const error = (name: string, check: Check): Rule => ({ name, level: 'error', check });
 const warning = (name: string, check: Check): Rule => ({ name, level: 'warning', check });
+/** An error below the root; in a root, which nobody verifies and which may be a company's old one, a warning. */
+const laxInRoot = (name: string, check: Check): readonly Rule[] => [
+  error(name, (link, context) => (context.position === 'root' ? undefined : check(link, context))),
+  warning(name, (link, context) => (context.position === 'root' ? check(link, context) : undefined)),
+];
 
 const dayMs = 24 * 60 * 60 * 1000;
 const warnDays = 30;
@@ -139,7 +144,7 @@ const commonRules: readonly Rule[] = [
       ? undefined
       : `has the critical extension ${unknown.join(', ')}, because of which clients refuse it; expected it not to be critical`;
   }),
-  error('subject-key-id', ({ use }) =>
+  ...laxInRoot('subject-key-id', ({ use }) =>
     use.subjectKeyId === undefined ? 'has no subject key identifier (RFC 5280 Section 4.2.1.2)' : undefined,
   ),
   error('authority-key-id', ({ use }, { position }) =>
@@ -156,11 +161,14 @@ const commonRules: readonly Rule[] = [
 
 /** Rules for every certificate but a timestamp authority's own. */
 const caRules: readonly Rule[] = [
-  error('basic-constraints', (link) => {
-    const { basicConstraints } = link.use;
-    if (basicConstraints?.ca !== true) return 'is not a CA certificate; expected basicConstraints with CA:TRUE';
-    return isCritical(link, extensionOid.basicConstraints) ? undefined : 'has basicConstraints that are not critical';
-  }),
+  error('basic-constraints', ({ use }) =>
+    use.basicConstraints?.ca === true ? undefined : 'is not a CA certificate; expected basicConstraints with CA:TRUE',
+  ),
+  ...laxInRoot('basic-constraints', (link) =>
+    link.use.basicConstraints?.ca !== true || isCritical(link, extensionOid.basicConstraints)
+      ? undefined
+      : 'has basicConstraints that are not critical',
+  ),
   error('path-length', ({ use, index }, { purpose }) => {
     const limit = use.basicConstraints?.pathLength;
     const below = purpose === 'timeStamping' ? index - 1 : index;
@@ -174,12 +182,14 @@ const caRules: readonly Rule[] = [
       ? `allows ${limit ?? 'any number of'} CA certificates below it; expected pathlen 0, so that its key cannot make CAs`
       : undefined;
   }),
-  error('key-usage', ({ use: { keyUsage } }) => {
-    if (keyUsage === undefined) return 'has no keyUsage; expected keyCertSign and cRLSign';
-    return (keyUsage & keyUsageBit.keyCertSign) === 0
+  ...laxInRoot('key-usage', ({ use }) =>
+    use.keyUsage === undefined ? 'has no keyUsage; expected keyCertSign and cRLSign' : undefined,
+  ),
+  error('key-usage', ({ use: { keyUsage } }) =>
+    keyUsage !== undefined && (keyUsage & keyUsageBit.keyCertSign) === 0
       ? `may not sign certificates: its keyUsage is ${describeKeyUsage(keyUsage)}; expected keyCertSign and cRLSign`
-      : undefined;
-  }),
+      : undefined,
+  ),
   warning('key-usage', (link) => {
     const { keyUsage } = link.use;
     if (keyUsage === undefined) return undefined;

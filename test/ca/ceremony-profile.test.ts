@@ -251,6 +251,14 @@ test.each<[string, Draft[], string[], RegExp]>([
   expect(findings.map((finding) => finding.message).join('\n')).toMatch(message);
 });
 
+test.each<[string, Partial<Draft>, string]>([
+  ['no key usage', { keyUsage: null }, 'warning key-usage 2'],
+  ['no subject key identifier', { subjectKeyId: null }, 'warning subject-key-id 2'],
+  ['basicConstraints that are not critical', { basicConstraints: { critical: false } }, 'warning basic-constraints 2'],
+])('%s in a root is no more than a warning', (_title, draft, expected) => {
+  expect(brief(check(chainOf(issuing, { ...root, ...draft })))).toEqual([expected]);
+});
+
 test.each<[string, Draft[], string[], RegExp]>([
   [
     'a purpose that is not critical',
