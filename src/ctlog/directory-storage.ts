@@ -208,8 +208,20 @@ class DirectoryStorage implements LogStorage {
 /** Makes one directory unless it is there; chmod because a umask would otherwise hide the log from its web server. */
 function makeDirectory(path: string, mode: number): void {
   if (fs.existsSync(path)) return;
-  fs.mkdirSync(path, { recursive: true, mode });
+  try {
+    fs.mkdirSync(path, { recursive: true, mode });
+  } catch (error) {
+    requireWritable(path);
+    throw error;
+  }
   fs.chmodSync(path, mode);
+}
+
+/** Node says ENOENT of a directory that it cannot make on a read-only disk; this says EROFS, or EACCES. */
+function requireWritable(path: string): void {
+  let existing = path;
+  while (!fs.existsSync(existing)) existing = dirname(existing);
+  fs.accessSync(existing, fs.constants.W_OK);
 }
 
 function syncNow(path: string): void {

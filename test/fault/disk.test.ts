@@ -95,6 +95,10 @@ describe.each(faults)('when the disk of the log $name', ({ needsMount, begin, en
     await (await instance.start()).stop('SIGTERM');
     disk.makeReadOnly();
     await expect(instance.start()).rejects.toThrow(/cannot use .*log for the log: EROFS: read-only file system/);
+    // The same where there was no log yet.
+    const missing = await createInstance({ logDir: join(disk.path, 'new/log') });
+    await expect(missing.start()).rejects.toThrow(/cannot use .*new\/log for the log: EROFS: read-only file system/);
+    await missing.close();
     disk.makeWritable();
     await instance.start();
   } finally {
