@@ -8,7 +8,7 @@ import type { Signer } from '../ca/signer.js';
 import { AppError } from '../errors.js';
 import { finishDataDirectory, initFiles, type MadeKeys, pathFlags } from './ca-init-files.js';
 import { transcript } from './ca-init-transcript.js';
-import { isRemote, keyKindFlag, lifetimeFlag, nameFlag, openKey } from './ca-keys.js';
+import { isRemote, type KeyFlags, keyKindFlag, lifetimeFlag, nameFlag, openKey } from './ca-keys.js';
 import { givenPassphrase, newPassphrase, type PassphrasePlace } from './ca-passphrase.js';
 import { type CaIo, terminalIo } from './ca-terminal.js';
 import { declareServeFlags } from './flag-options.js';
@@ -158,8 +158,13 @@ function checkOptions(options: InitOptions): void {
 /** Asks for what must be typed first, then makes or opens the keys. `opened` gets every signer, to be closed. */
 async function makeKeys(options: InitOptions, io: CaIo, opened: Signer[]): Promise<MadeKeys> {
   const { pkcs11ConfigPath, kmsResource, hsmKeyLabel, rootKmsResource, rootHsmKeyLabel } = options;
-  const remoteRoot = { kmsResource: rootKmsResource, hsmKeyLabel: rootHsmKeyLabel, pkcs11ConfigPath };
-  const remoteIssuing = { kmsResource, hsmKeyLabel, pkcs11ConfigPath };
+  const remoteRoot: KeyFlags = {
+    kmsResource: rootKmsResource,
+    hsmKeyLabel: rootHsmKeyLabel,
+    pkcs11ConfigPath,
+    prefix: 'root-',
+  };
+  const remoteIssuing: KeyFlags = { kmsResource, hsmKeyLabel, pkcs11ConfigPath };
   const hasTsa = options.tsa === true || options.tsaOwnRoot === true;
   const hasIssuing = options.rootOnly !== true;
   const places = passphrasePlaces(options);
@@ -174,7 +179,7 @@ async function makeKeys(options: InitOptions, io: CaIo, opened: Signer[]): Promi
     issuing: hasIssuing && !isRemote(remoteIssuing) ? await givenPassphrase(places.issuing, io) : undefined,
     timestamping: hasTsa ? await givenPassphrase(places.tsa, io) : undefined,
   };
-  const make = async (kind: keyof typeof kinds, remote?: typeof remoteRoot): Promise<Signer> => {
+  const make = async (kind: keyof typeof kinds, remote?: KeyFlags): Promise<Signer> => {
     const elsewhere = remote === undefined ? undefined : await openKey(remote, places[kind], io);
     const signer = elsewhere ?? createKeySigner(await generateKey(kinds[kind]));
     opened.push(signer);

@@ -14,6 +14,8 @@ export interface KeyFlags {
   readonly kmsResource?: string | undefined;
   readonly pkcs11ConfigPath?: string | undefined;
   readonly hsmKeyLabel?: string | undefined;
+  /** What stands before the flags' names, for messages: "root-" of --root-kms-resource. */
+  readonly prefix?: string | undefined;
 }
 
 /** Whether the key lives in a KMS or an HSM. */
@@ -26,14 +28,15 @@ export function isRemote({ kmsResource, hsmKeyLabel }: KeyFlags): boolean {
  * test; close it. Throws AppError STARTUP naming the flag.
  */
 export async function openKey(flags: KeyFlags, place: PassphrasePlace, io: CaIo): Promise<Signer | undefined> {
-  const { key, kmsResource, pkcs11ConfigPath, hsmKeyLabel } = flags;
+  const { key, kmsResource, pkcs11ConfigPath, hsmKeyLabel, prefix = '' } = flags;
   if ([key, kmsResource, hsmKeyLabel].filter((flag) => flag !== undefined).length > 1) {
     throw new AppError(
       'STARTUP',
       `${place.what} is named twice: as a file, in a KMS or in an HSM; expected one of them`,
     );
   }
-  if (kmsResource !== undefined) return openKmsSigner(kmsResource, { environment: io.env });
+  if (kmsResource !== undefined)
+    return openKmsSigner(kmsResource, { environment: io.env, setting: `--${prefix}kms-resource` });
   if (hsmKeyLabel !== undefined) {
     if (pkcs11ConfigPath === undefined) throw new AppError('STARTUP', 'a key in an HSM needs --pkcs11-config-path');
     const deps = { clock: () => io.now().getTime(), random: Math.random, onChange: () => undefined };

@@ -96,7 +96,7 @@ async function planOf(options: SignOptions, io: CaIo): Promise<SigningPlan> {
 }
 
 function parentKey({ caKey, caKmsResource, caHsmKeyLabel, pkcs11ConfigPath }: SignOptions): KeyFlags {
-  return { key: caKey, kmsResource: caKmsResource, hsmKeyLabel: caHsmKeyLabel, pkcs11ConfigPath };
+  return { key: caKey, kmsResource: caKmsResource, hsmKeyLabel: caHsmKeyLabel, pkcs11ConfigPath, prefix: 'ca-' };
 }
 
 function passphrasePlace({ passphraseFile }: SignOptions) {
