@@ -52,7 +52,7 @@ const sentence = {
 interface Row {
   readonly grpc: GrpcCodeName;
   readonly sentence: string;
-  readonly level: 'info' | 'warn' | 'error';
+  readonly level: 'debug' | 'info' | 'warn' | 'error';
   /** Where another status than the gRPC code's is what the endpoint's clients know. */
   readonly http?: number;
 }
@@ -127,7 +127,9 @@ export const errorTable = {
   TSA_METHOD_NOT_ALLOWED: row('UNIMPLEMENTED', 'Method Not Allowed', 'info', { http: 405 }),
   TSA_TIME_UNAVAILABLE: row('UNAVAILABLE', sentence.timestamp, 'error'),
   TSA_SIGNER_UNAVAILABLE: row('UNAVAILABLE', sentence.timestamp, 'error'),
-  OVERLOADED: row('RESOURCE_EXHAUSTED', 'The server has more work than it can do', 'warn'),
+  // Counted, not logged one by one: lines for what is turned away would be the next thing there is too much of.
+  QUOTA_EXCEEDED: row('RESOURCE_EXHAUSTED', 'There were too many requests', 'debug'),
+  OVERLOADED: row('RESOURCE_EXHAUSTED', 'The server has more work than it can do', 'debug'),
   SHUTTING_DOWN: row('UNAVAILABLE', 'The server is shutting down'),
   STARTING: row('UNAVAILABLE', 'The server is starting'),
   DEADLINE_EXCEEDED: row('DEADLINE_EXCEEDED', 'The request took longer than its deadline', 'warn'),

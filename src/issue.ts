@@ -1,6 +1,6 @@
 import type { CertificateAuthority } from './ca/authority.js';
 import type { IssuerConfig } from './config/identity-types.js';
-import type { CtLogs, Sct } from './ct/log.js';
+import type { CtLogs, PrecertSubmission, Sct } from './ct/log.js';
 import { AppError } from './errors.js';
 import { toPrincipal } from './identity/issuer-types.js';
 import type { Issuers } from './identity/issuers.js';
@@ -8,6 +8,7 @@ import type { Principal } from './identity/principal.js';
 import { parseToken, type VerifiedToken, verifyToken } from './identity/token.js';
 import type { LeafTemplate } from './issuance/steps.js';
 import type { CertificateWork } from './issuance/work.js';
+import type { OnQuota } from './limits/quota.js';
 import type { KeyAlgorithmName } from './proof/key-algorithms.js';
 import type { KeyPolicy, KeyRequest, ProvenKey } from './proof.js';
 import type { TokenStore } from './token-reuse.js';
@@ -25,6 +26,8 @@ export interface RequestContext {
   readonly requestId: string;
   /** IP address of the client, as far as it is known; undefined for a local caller. */
   readonly clientAddress: string | undefined;
+  /** Told how each limit stands that counted the request, before one that is used up refuses it. */
+  readonly onQuota?: OnQuota;
 }
 
 /** A request whose token is good; its key has not been looked at. */
@@ -47,8 +50,8 @@ export interface Intent extends AuthenticatedRequest {
   readonly serial: Uint8Array;
   readonly key: ProvenKey;
   readonly rule: string | undefined;
-  /** DER. */
-  readonly precertificate: Uint8Array;
+  /** What the log will be shown. */
+  readonly submission: PrecertSubmission;
 }
 
 /** One issued certificate and everything that proves it was logged. */
@@ -65,7 +68,7 @@ export interface Issued {
   readonly rule: string | undefined;
 }
 
-export const stageNames = ['token', 'proof', 'sign', 'log'] as const;
+export const stageNames = ['token', 'policy', 'proof', 'sign', 'log'] as const;
 export type Stage = (typeof stageNames)[number];
 
 export interface IssueDeps {
@@ -87,8 +90,8 @@ export interface IssueDeps {
   /** Milliseconds since the epoch. */
   readonly clock: () => number;
   readonly random: (size: number) => Uint8Array;
-  /** Called with what each finished step took, in seconds. */
-  readonly observe: (stage: Stage, seconds: number) => void;
+  /** Called with what each finished step took, and how long ago it ended, both in seconds. */
+  readonly observe: (stage: Stage, seconds: number, agoSeconds: number) => void;
 }
 
 /**
@@ -108,29 +111,30 @@ export async function issue(
   const started = performance.now();
   const authenticated = { ...context, ...(await authenticate(request.token, deps)) };
   const { token, principal } = authenticated;
-  deps.observe('token', (performance.now() - started) / 1000);
+  const verified = performance.now();
+  deps.observe('token', (verified - started) / 1000, 0);
   const admission = await deps.admit(authenticated);
+  deps.observe('policy', (performance.now() - verified) / 1000, 0);
   const leaf = leafTemplate(principal, ca, deps);
   const logged = deps.ctLog !== undefined;
   const { challenge, alternativeChallenge: other } = principal;
   const challenges = [challenge.value, ...(other === undefined ? [] : [other.value])] as const;
   const order = { request: request.key, challenges, policy: admission.keyPolicy, leaf, logged };
   const { key, precertificate, parts, seconds } = await deps.work.precertify(order, ca);
-  deps.observe('proof', seconds.proof);
-  deps.observe('sign', seconds.sign);
+  deps.observe('proof', seconds.proof, seconds.sign);
+  deps.observe('sign', seconds.sign, 0);
   // Nothing can fail any more that is not the log's or the signer's trouble, so the token's one use is spent now.
   await deps.tokens?.reserve(token);
   const identity = { ca, serial: leaf.serial, principal, key, rule: admission.rule?.(key.algorithm) };
-  await deps.intend({ ...authenticated, ...identity, precertificate });
+  const submission = { precertificate, chain: ca.chain, tbs: assembleTbs(parts), issuerKeyHash: ca.issuerKeyHash };
+  await deps.intend({ ...authenticated, ...identity, submission });
   if (deps.ctLog === undefined) return { ...identity, certificate: precertificate, scts: undefined };
   const submitted = performance.now();
-  const tbs = assembleTbs(parts);
-  const submission = { precertificate, chain: ca.chain, tbs, issuerKeyHash: ca.issuerKeyHash };
   const scts = await deps.ctLog.submit(submission, signal);
   const answered = performance.now();
-  deps.observe('log', (answered - submitted) / 1000);
+  deps.observe('log', (answered - submitted) / 1000, 0);
   const certificate = await deps.work.certify({ parts, precertificate, scts }, ca);
-  deps.observe('sign', (performance.now() - answered) / 1000);
+  deps.observe('sign', (performance.now() - answered) / 1000, 0);
   return { ...identity, certificate, scts };
 }
 

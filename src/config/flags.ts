@@ -74,6 +74,7 @@ export const serveFlags = {
   'grpc-tls-certificate': flag('string', 'PEM certificate chain for TLS on the gRPC port'),
   'grpc-tls-key': flag('string', 'PEM private key for TLS on the gRPC port'),
   'read-header-timeout': flag('duration', 'time to read the headers of a request', '10s'),
+  'read-body-timeout': flag('duration', 'time to read the body of a request after its headers', '10s'),
   'idle-connection-timeout': flag('duration', 'time an idle connection is kept', '30s'),
   'legacy-unix-domain-socket': flag('string', 'accepted for compatibility', undefined, {
     ignored: 'there is no second server behind HTTP that a socket would lead to',
@@ -113,6 +114,11 @@ export const serveFlags = {
     'socket',
   ),
   'trusted-proxies': flag('list', 'addresses and networks (10.0.0.0/8) whose X-Forwarded-For is believed'),
+  'limit-identity': flag('string', 'certificates for one identity within a window, such as 60/1m; not given: no limit'),
+  'limit-issuer': flag('string', 'certificates for all identities of one issuer within a window'),
+  'limit-address': flag('string', 'certificate requests from one client address (IPv6: one /64) within a window'),
+  'max-in-flight': flag('string', 'certificate requests in work at once: auto, or a number (0: no limit)', 'auto'),
+  'max-connections': flag('string', 'connections to each of the HTTP and gRPC ports (0: no limit)', '8192'),
   'audit-log': flag('string', 'file for the audit trail, or "-" for standard output; not given: no trail'),
   'audit-failure': flag(
     'string',

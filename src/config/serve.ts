@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { AddressRange } from '../client-address.js';
 import { AppError } from '../errors.js';
 import type { TsaSettings } from '../tsa/open.js';
@@ -7,6 +8,7 @@ import { type CtLogChoice, ctLogNotices, type ExternalLogChoice, isHttpUrl, read
 import { parseDuration } from './duration.js';
 import { type FlagName, type FlagValues, flagNames, flagRow } from './flags.js';
 import { type KmsCaChoice, kmsCa } from './kms-ca.js';
+import { type LimitSettings, limitSettings, maxConnections } from './limits.js';
 import { type Pkcs11CaChoice, pkcs11Ca } from './pkcs11-ca.js';
 import { tsaSettings } from './tsa.js';
 
@@ -63,9 +65,13 @@ export interface ServeConfig {
   readonly certificateLifetimeMs: number;
   readonly requestTimeoutMs: number;
   readonly readHeaderTimeoutMs: number;
+  readonly readBodyTimeoutMs: number;
   readonly idleConnectionTimeoutMs: number;
   /** Proxies whose X-Forwarded-For is believed; undefined: the header is not looked at. */
   readonly trustedProxies?: readonly AddressRange[];
+  readonly limits: LimitSettings;
+  /** Of each port; Infinity for no limit. */
+  readonly maxConnections: number;
   /** Undefined: no audit trail is kept. */
   readonly audit?: AuditSettings;
   readonly allowPrivateIssuers: boolean;
@@ -94,18 +100,20 @@ export function serveConfig(flags: FlagValues): ServeConfig {
   const http = { host: read.text('host'), port: read.port('port'), ...tls(read, 'http') };
   const algorithms = read.list('client-signing-algorithms');
   const ctLog = ctLogChoice(read);
+  const ca = caChoice(read);
+  const storage = logStorage(read);
   return {
     http,
     grpc: { host: read.text('grpc-host'), port: read.port('grpc-port'), ...tls(read, 'grpc') },
     metrics: { host: read.optional('metrics-host') ?? http.host, port: read.port('metrics-port') },
     identityConfigPath: read.text('config-path'),
     identityConfigGiven: flags['config-path'] !== undefined,
-    ca: caChoice(read),
+    ca,
     ctLog,
     ...(algorithms === undefined ? {} : { clientSigningAlgorithms: algorithms }),
     dataDir: read.text('data-dir'),
     ...given('ctlogDir', read.optional('ctlog-dir')),
-    logStorage: logStorage(read),
+    logStorage: storage,
     ...given('trustConfigPath', read.optional('trust-config')),
     ...given('tufDir', read.optional('tuf-dir')),
     ...given('publicUrl', publicUrl(read)),
@@ -113,8 +121,11 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     certificateLifetimeMs: read.duration('certificate-lifetime'),
     requestTimeoutMs: read.duration('request-timeout'),
     readHeaderTimeoutMs: read.duration('read-header-timeout'),
+    readBodyTimeoutMs: read.duration('read-body-timeout'),
     idleConnectionTimeoutMs: read.duration('idle-connection-timeout'),
     ...given('trustedProxies', trustedProxies(read)),
+    limits: limitSettings(read, { local: isLocal(ctLog, ca, storage), processors: availableParallelism() }),
+    maxConnections: maxConnections(read),
     ...given('audit', auditSettings(read)),
     allowPrivateIssuers: read.boolean('allow-private-issuers'),
     workers: workers(read),
@@ -269,6 +280,13 @@ function flaggedLogs(read: Reader, urls: readonly string[]): ExternalLogChoice[]
     ...given('origin', origin),
     ...given('tlsCa', tlsCaPath === undefined ? undefined : { setting: '--ct-log.tls-ca-cert', path: tlsCaPath }),
   }));
+}
+
+const localCas: readonly CaChoice['kind'][] = ['data-directory', 'ephemeral', 'file'];
+
+/** Whether a certificate waits for no other machine. */
+function isLocal(ctLog: CtLogChoice, ca: CaChoice, storage: LogStorageSettings): boolean {
+  return ['embedded', 'none'].includes(ctLog.kind) && storage.objects === undefined && localCas.includes(ca.kind);
 }
 
 const maxWorkers = 64;

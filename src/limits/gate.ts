@@ -1,0 +1,122 @@
+import type { Logger } from 'pino';
+import { AppError } from '../errors.js';
+
+/** Bounds the requests in work, so that those which are taken keep their latency when there are too many. */
+export interface Gate {
+  /** To be called before a request is read: throws AppError OVERLOADED when it would only be refused later. */
+  check(): void;
+  /**
+   * Runs `work` when a place is free. Throws AppError OVERLOADED when there is none in time, and whatever `signal` ended
+   * with when that came first: the work is then not begun.
+   */
+  run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T>;
+  readonly inWork: () => number;
+  readonly waiting: () => number;
+}
+
+export interface GateOptions {
+  /** Requests in work at once. */
+  readonly places: number;
+  /** Requests that may wait for a place, for a burst that will be over in no time. */
+  readonly maxWaiting: number;
+  /** The longest such a wait. */
+  readonly maxWaitMs: number;
+  /** Once a request was refused, nothing waits until so long has passed without a refusal. */
+  readonly calmMs: number;
+  /** A clock that never jumps, in milliseconds. */
+  readonly now: () => number;
+  /** From 0 to 1, so that refused clients do not all come back in the same moment. */
+  readonly random: () => number;
+  readonly onRefusal: () => void;
+  readonly logger: Pick<Logger, 'warn' | 'info'>;
+}
+
+/**
+ * A burst waits, an overload does not: requests beyond the places wait for a moment, but from the first one on that waited
+ * in vain, what finds no place is refused at once, so that a queue which never empties cannot add to everybody's latency.
+ */
+export function createGate(options: GateOptions): Gate {
+  const { places, now } = options;
+  const overload = createOverload(options);
+  /** First in, first out. */
+  const waiting = new Set<() => void>();
+  let inWork = 0;
+
+  const isFull = (): boolean => inWork >= places && waiting.size >= (overload.lasts() ? 0 : options.maxWaiting);
+
+  function leave(): void {
+    const [next] = waiting;
+    if (next === undefined) inWork--;
+    else next();
+  }
+
+  /** Resolves with a place taken. */
+  function wait(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const end = (settle: () => void): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+        waiting.delete(start);
+        settle();
+      };
+      const start = (): void => end(resolve);
+      const onAbort = (): void => end(() => reject(reasonOf(signal)));
+      const timer = setTimeout(() => end(() => reject(overload.refuse())), options.maxWaitMs);
+      signal.addEventListener('abort', onAbort);
+      waiting.add(start);
+    });
+  }
+
+  return {
+    check() {
+      if (isFull()) throw overload.refuse();
+    },
+    async run(signal, work) {
+      if (signal.aborted) throw reasonOf(signal);
+      if (isFull()) throw overload.refuse();
+      if (inWork < places) inWork++;
+      else await wait(signal);
+      try {
+        return await work();
+      } finally {
+        leave();
+      }
+    },
+    inWork: () => inWork,
+    waiting: () => waiting.size,
+  };
+
+  function createOverload({ calmMs, random, logger }: GateOptions) {
+    let refused = 0;
+    let lastRefusalAt = Number.NEGATIVE_INFINITY;
+    const lasts = (): boolean => now() - lastRefusalAt < calmMs;
+    const watch = (): void => {
+      setTimeout(() => {
+        if (lasts()) return watch();
+        logger.info({ refused }, 'the overload is over');
+        refused = 0;
+      }, calmMs).unref();
+    };
+    return {
+      lasts,
+      refuse(): AppError {
+        // One line for each would add to the overload; http_requests_total and mayfly_rejections_total count them.
+        if (refused === 0) {
+          logger.warn({ inWork, waiting: waiting.size }, 'more requests than can be worked on: the excess is refused');
+          watch();
+        }
+        refused++;
+        options.onRefusal();
+        lastRefusalAt = now();
+        const detail = `${places} requests are in work; try again in a moment`;
+        return new AppError('OVERLOADED', detail, { retryAfterSeconds: 1 + Math.floor(random() * 3) });
+      },
+    };
+  }
+}
+
+function reasonOf(signal: AbortSignal): unknown {
+  return signal.reason instanceof AppError
+    ? signal.reason
+    : new AppError('DEADLINE_EXCEEDED', 'its time was over before the work on it began');
+}

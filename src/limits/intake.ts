@@ -1,0 +1,15 @@
+import type { RequestContext } from '../issue.js';
+import type { BodyMeter } from './body-budget.js';
+
+/** What every transport asks before it works on a certificate request, in this order. */
+export interface Intake {
+  /**
+   * Before anything of the request is read, token and body included: throws AppError OVERLOADED when there is too much to
+   * do, QUOTA_EXCEEDED when its client address has asked too often.
+   */
+  arrive(context: RequestContext): Promise<void>;
+  /** Counts a body while it is read. */
+  meter(): BodyMeter;
+  /** Parses, verifies and issues when there is a place for it (see Gate.run). */
+  run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T>;
+}
