@@ -17,6 +17,13 @@ export const topFields = {
   define: field('define', 'Define'),
 } as const;
 
+/** The policy of an issuer or of a provider template; see docs/policy.md. */
+const policyFields = {
+  allow: field('allow', 'Allow'),
+  deny: field('deny', 'Deny'),
+  policyDefault: field('policy-default', 'PolicyDefault'),
+} as const;
+
 export const issuerFields = {
   issuerUrl: field('issuer-url', 'IssuerURL'),
   clientId: field('client-id', 'ClientID'),
@@ -33,6 +40,27 @@ export const issuerFields = {
   environment: field('environment', 'Environment'),
   contact: field('contact', 'Contact'),
   description: field('description', 'Description'),
+  ...policyFields,
+} as const;
+
+export const ruleFields = {
+  name: field('name', 'Name'),
+  claims: field('claims', 'Claims'),
+  san: field('san', 'SAN'),
+  sanType: field('san-type', 'SANType'),
+  key: field('key', 'Key'),
+  cel: field('cel', 'CEL'),
+  message: field('message', 'Message'),
+} as const;
+
+export const conditionFields = {
+  equals: field('equals', 'Equals'),
+  glob: field('glob', 'Glob'),
+  regex: field('regex', 'Regex'),
+  any: field('any', 'Any'),
+  ignoreCase: field('ignore-case', 'IgnoreCase'),
+  asText: field('as-text', 'AsText'),
+  missing: field('missing', 'Missing'),
 } as const;
 
 export const providerFields = {
@@ -40,6 +68,7 @@ export const providerFields = {
   fixed: field('fixed-template-values', 'FixedTemplateValues'),
   extensions: field('extension-templates', 'ExtensionTemplates'),
   san: field('subject-alternative-name-template', 'SubjectAlternativeNameTemplate'),
+  ...policyFields,
 } as const;
 
 /** The entries of a mapping by field name. Throws AppError STARTUP for an unknown key, with a suggestion. */
@@ -91,7 +120,8 @@ function asScalar(node: Located, expected: string): LocatedScalar {
   throw configError(node, `is ${kindOf(node)}; expected ${expected}`);
 }
 
-function kindOf(node: Located): string {
+/** What a node is, for a message. */
+export function kindOf(node: Located): string {
   if (node.kind !== 'scalar') return `a ${node.kind === 'map' ? 'mapping' : 'list'}`;
   return JSON.stringify(node.text.slice(0, 80));
 }

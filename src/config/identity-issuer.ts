@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { dirname, resolve } from 'node:path';
 import { asBoolean, asMap, asText, issuerFields, readFields } from './identity-fields.js';
 import { parseJsonPath } from './identity-json-path.js';
+import { joinRules, parseRules } from './identity-policy.js';
 import { configError, type LocatedEntry, where } from './identity-tree.js';
 import { type CiProvider, type IssuerConfig, type IssuerTypeName, issuerTypeNames } from './identity-types.js';
 import { checkIssuerUrl, checkPattern, checkSubjectDomain } from './identity-urls.js';
@@ -35,12 +36,13 @@ export function parseIssuer(entry: LocatedEntry, wildcard: boolean, context: Iss
       'type spiffe is not possible for a meta-issuer: many issuers would speak for one trust domain',
     );
   }
+  const provider = type === 'ci-provider' ? ciProvider(entry, fields, context) : undefined;
   return Object.freeze({
     url,
     wildcard,
     clientId: clientId(entry, fields),
     type,
-    ciProvider: type === 'ci-provider' ? ciProvider(entry, fields, context) : undefined,
+    ciProvider: provider,
     issuerClaim: issuerClaim(fields, type),
     spiffeTrustDomain: type === 'spiffe' ? trustDomain(entry, fields) : '',
     subjectDomain:
@@ -53,6 +55,7 @@ export function parseIssuer(entry: LocatedEntry, wildcard: boolean, context: Iss
     environment: asText(fields.get('environment')),
     contact: asText(fields.get('contact')),
     description: asText(fields.get('description')),
+    policy: joinRules(provider?.policy, parseRules(fields), entry),
   });
 }
 

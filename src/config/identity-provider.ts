@@ -2,6 +2,7 @@ import { compileTemplate, type Template } from '../identity/template.js';
 import { TemplateError } from '../identity/template-lex.js';
 import { type ExtensionName, extensionNames, identityExtensions } from '../x509/extensions.js';
 import { asMap, asText, providerFields, readFields } from './identity-fields.js';
+import { parseRules } from './identity-policy.js';
 import { configError, type LocatedEntry, where } from './identity-tree.js';
 import type { CiProvider } from './identity-types.js';
 
@@ -23,6 +24,7 @@ export function parseProvider(entry: LocatedEntry, warnings: string[]): CiProvid
     fixed,
     extensions: parseExtensions(fields.get('extensions'), warnings),
     san: compile(san),
+    policy: parseRules(fields),
   };
 }
 

@@ -26,6 +26,7 @@ export interface LocatedMap extends Place {
 
 export interface LocatedList extends Place {
   readonly kind: 'list';
+  readonly items: readonly Located[];
 }
 
 export interface LocatedEntry extends Place {
@@ -106,12 +107,21 @@ function locate(node: unknown, source: Source, at: At): Located {
     return { ...locate(resolve(node, source, place), source, { ...at, depth: at.depth + 1 }), line: place.line };
   }
   if (isMap(node)) return { ...place, kind: 'map', entries: locateEntries(node.items, source, { ...at, ...place }) };
-  if (isSeq(node)) return { ...place, kind: 'list' };
+  if (isSeq(node)) return { ...place, kind: 'list', items: locateItems(node.items, source, { ...at, ...place }) };
   if (isScalar(node)) {
     const text = typeof node.value === 'string' ? node.value : node.value === null ? '' : (node.source ?? '');
     return { ...place, kind: 'scalar', text, value: node.value };
   }
   return { ...place, kind: 'scalar', text: '', value: null };
+}
+
+/** Items that have a name go by it in messages: `allow["releases"]`. */
+function locateItems(items: readonly unknown[], source: Source, at: At): Located[] {
+  return items.map((item, i) => {
+    const name = isMap(item) ? (item.get('name') ?? item.get('Name')) : undefined;
+    const label = typeof name === 'string' && name !== '' ? JSON.stringify(name) : i;
+    return locate(item, source, { ...at, path: `${at.path}[${label}]`, depth: at.depth + 1 });
+  });
 }
 
 function resolve(alias: Alias, source: Source, place: Place): unknown {

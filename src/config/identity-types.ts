@@ -1,4 +1,5 @@
 import type { Template } from '../identity/template.js';
+import type { RuleSet } from '../policy/rules.js';
 import type { ExtensionName } from '../x509/extensions.js';
 
 /** Every issuer type of Fulcio; the four before the last are older names with tables of their own. */
@@ -44,10 +45,17 @@ export interface IssuerConfig {
   readonly environment: string;
   readonly contact: string;
   readonly description: string;
+  /** Its own rules after those of its provider template. */
+  readonly policy: RuleSet;
 }
 
-/** One entry of `ci-issuer-metadata`, its templates compiled. */
-export interface CiProvider {
+/** One entry of `ci-issuer-metadata`. */
+export interface CiProvider extends CiTemplates {
+  readonly policy: RuleSet;
+}
+
+/** What makes a SAN and extensions of a CI job's claims, its templates compiled. */
+export interface CiTemplates {
   readonly name: string;
   /** Used where the token has no claim of that name. */
   readonly defaults: ReadonlyMap<string, string>;

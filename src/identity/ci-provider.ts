@@ -1,10 +1,10 @@
-import type { CiProvider } from '../config/identity-types.js';
+import type { CiTemplates } from '../config/identity-types.js';
 import type { ExtensionName, ExtensionValues } from '../x509/extensions.js';
 import { type Claims, claimText } from './claims.js';
 import type { ClaimLookup } from './template.js';
 
 /** SAN and extension values of a CI job, from the provider's templates. Throws AppError CLAIM_MISSING or CLAIM_INVALID. */
-export function applyProvider(provider: CiProvider, claims: Claims): { san: string; extensions: ExtensionValues } {
+export function applyProvider(provider: CiTemplates, claims: Claims): { san: string; extensions: ExtensionValues } {
   const lookup = lookupOf(provider, claims);
   const extensions: Partial<Record<ExtensionName, string>> = {};
   for (const { name, template } of provider.extensions) extensions[name] = template.render(lookup);
@@ -12,7 +12,7 @@ export function applyProvider(provider: CiProvider, claims: Claims): { san: stri
 }
 
 /** Fixed values win over claims, claims over defaults; a null claim gives way to a default. */
-function lookupOf(provider: CiProvider, claims: Claims): ClaimLookup {
+function lookupOf(provider: CiTemplates, claims: Claims): ClaimLookup {
   return (path) => {
     const [name = ''] = path;
     const own = path.length === 1;

@@ -1,4 +1,4 @@
-import type { CiProvider, IssuerTypeName } from '../config/identity-types.js';
+import type { CiTemplates, IssuerTypeName } from '../config/identity-types.js';
 import { type ExtensionName, extensionNames } from '../x509/extensions.js';
 import { compileTemplate } from './template.js';
 
@@ -8,7 +8,7 @@ export type LegacyTypeName = Extract<
 >;
 
 /** A CI provider that is known by its issuer type, from before Fulcio had `ci-issuer-metadata`. */
-export interface LegacyProvider extends CiProvider {
+export interface LegacyProvider extends CiTemplates {
   /** Claims that must be there and not be empty. */
   readonly required: readonly string[];
 }
