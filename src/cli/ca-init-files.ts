@@ -64,7 +64,9 @@ export async function initFiles(
   if (Object.keys(paths).length === 0) {
     const readme = { path: 'offline/README.txt', content: offlineReadme, isPrivate: true, what: 'what they are' };
     const files = pieces.map(({ place, ...piece }) => ({ ...piece, path: place }));
-    return files.some(({ path }) => path.startsWith('offline/')) ? [...files, readme] : files;
+    return pieces.some(({ flag }) => flag === 'root-key-out' || flag === 'tsa-root-key-out')
+      ? [...files, readme]
+      : files;
   }
   const missing = pieces.filter(({ flag }) => paths[flag] === undefined).map(({ flag }) => `--${flag}`);
   const needed = pieces.map(({ flag }) => `--${flag}`).join(', ');

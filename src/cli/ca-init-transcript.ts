@@ -86,9 +86,8 @@ function startStep(held: Held): readonly string[] {
     ? ` (elsewhere: copy ${held.options.dataDir} there without offline/, owned by its user)`
     : '';
   const start = `Start the server${where}${secrets.length === 0 ? '' : `, with ${secrets.join(' and ')} set`}`;
-  return [
-    `${start}:\nmayfly serve ${serveFlags(held).join(' ')} \\\n  --config-path identity.yaml --public-url https://ca.example.com`,
-  ];
+  const flags = [...serveFlags(held), '--config-path identity.yaml', '--public-url https://ca.example.com'];
+  return [`${start}:\nmayfly serve ${flags.join(' \\\n  ')}`];
 }
 
 /** The variables from which the server takes passphrases. */
@@ -107,7 +106,7 @@ function serveFlags(held: Held): readonly string[] {
   const inPlace = (flag: PathFlag): boolean =>
     Object.keys(options.paths).length === 0 && find(flag)?.path.startsWith('keys/') === true;
   const at = (flag: PathFlag): string => pathOf(held, flag);
-  const directory = Object.keys(options.paths).length === 0 ? [`--data-dir ${options.dataDir}`] : [];
+  const directory = Object.keys(options.paths).length === 0 ? [`--data-dir ${word(options.dataDir)}`] : [];
   const flags = [...directory, ...(inPlace('chain-out') ? [] : caFlags(held))];
   if (find('tsa-chain-out') === undefined) return flags;
   const tsaFiles = inPlace('tsa-chain-out')
@@ -120,10 +119,10 @@ function caFlags(held: Held): readonly string[] {
   const { kmsResource, pkcs11ConfigPath, hsmKeyLabel } = held.options;
   const chain = pathOf(held, 'chain-out');
   if (kmsResource !== undefined) {
-    return ['--ca kmsca', `--kms-resource ${kmsResource}`, `--kms-cert-chain-path ${chain}`];
+    return ['--ca kmsca', `--kms-resource ${word(kmsResource)}`, `--kms-cert-chain-path ${chain}`];
   }
   if (hsmKeyLabel !== undefined) {
-    const key = [`--pkcs11-config-path ${pkcs11ConfigPath}`, `--hsm-key-label ${hsmKeyLabel}`];
+    const key = [`--pkcs11-config-path ${word(pkcs11ConfigPath ?? '')}`, `--hsm-key-label ${word(hsmKeyLabel)}`];
     return ['--ca pkcs11ca', ...key, `--hsm-cert-chain-path ${chain}`];
   }
   return ['--ca fileca', `--fileca-cert ${chain}`, `--fileca-key ${pathOf(held, 'key-out')}`];
@@ -132,5 +131,10 @@ function caFlags(held: Held): readonly string[] {
 /** The path of a file as the next command should name it. */
 function pathOf({ options, files }: Held, flag: PathFlag): string {
   const path = files.find((file) => file.flag === flag)?.path ?? '';
-  return Object.keys(options.paths).length === 0 ? join(options.dataDir, path) : path;
+  return word(Object.keys(options.paths).length === 0 ? join(options.dataDir, path) : path);
+}
+
+/** As a shell takes it for one word. */
+function word(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

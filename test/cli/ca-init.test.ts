@@ -7,7 +7,7 @@ import { checkProfile } from '../../src/ca/profile-check.js';
 import { type InitOptions, initCommand, initDefaults } from '../../src/cli/ca-init.js';
 import { loadTsaChain } from '../../src/tsa/chain.js';
 import { openTsaKeys } from '../../src/tsa/first-start.js';
-import { type CaLab, type CaLabOptions, openCaLab, passphrase } from './ca-lab.js';
+import { type CaLab, type CaLabOptions, oneLine, openCaLab, passphrase } from './ca-lab.js';
 
 const labs: CaLab[] = [];
 afterEach(() => {
@@ -61,7 +61,13 @@ test('prints fingerprints, places and the next command', async () => {
   expect(lab.out().match(/certificate {2}SHA-256 [0-9a-f]{64}/g)).toHaveLength(3);
   expect(lab.out().match(/key {10}EC P-\d+, SHA-256 [0-9a-f]{64}/g)).toHaveLength(3);
   expect(lab.out()).toMatch(/keys\/ca\/key\.pem +issuing key, plain/);
-  expect(lab.out()).toContain(`mayfly serve --data-dir ${lab.at('data')} --tsa`);
+  expect(oneLine(lab.out())).toContain(`mayfly serve --data-dir ${lab.at('data')} --tsa --config-path`);
+});
+
+test('quotes paths in the commands it prints', async () => {
+  const lab = open();
+  await init(lab, { dataDir: lab.at("it's here") });
+  expect(lab.out()).toMatch(/mayfly serve --data-dir '\S+\/it'\\''s here' /);
 });
 
 test.each([
@@ -158,7 +164,7 @@ describe('a passphrase', () => {
     const signer = openFileSigner(read(lab.at('data/ca/key.pem')), 'the working passphrase');
     expect(loadChain(read(lab.at('data/ca/chain.pem')), signer, clock()).chain).toHaveLength(2);
     expect(existsSync(lab.at('data/keys'))).toBe(false);
-    expect(lab.out()).toMatch(
+    expect(oneLine(lab.out())).toMatch(
       /FULCIO_SERVE_FILECA_KEY_PASSWD set:\n.*--ca fileca --fileca-cert \S+ca\/chain\.pem --fileca-key/,
     );
   });
@@ -200,7 +206,9 @@ describe('single files', () => {
     expect(readdirSync(lab.at()).sort()).toEqual([...all].sort());
     const signer = openFileSigner(read(lab.at('key-out')));
     expect(loadChain(read(lab.at('chain-out')), signer, clock()).chain).toHaveLength(2);
-    expect(lab.out()).toContain(`--ca fileca --fileca-cert ${lab.at('chain-out')} --fileca-key ${lab.at('key-out')}`);
+    expect(oneLine(lab.out())).toContain(
+      `--ca fileca --fileca-cert ${lab.at('chain-out')} --fileca-key ${lab.at('key-out')}`,
+    );
   });
 
   test.each([

@@ -55,3 +55,6 @@ export function openCaLab(options: CaLabOptions = {}): CaLab {
     close: () => rmSync(directory, { recursive: true }),
   };
 }
+
+/** Commands that were broken into lines, as a shell reads them. */
+export const oneLine = (text: string): string => text.replaceAll(/ \\\n +/g, ' ');
