@@ -5,17 +5,35 @@ export interface Metrics {
   readonly registry: Registry;
   /** Certificates issued. */
   readonly newCerts: Counter;
+  /** The same by issuer: an entry of the identity configuration, its pattern for a wildcard. */
+  readonly issued: Counter<'issuer'>;
   /** Seconds per API call, by HTTP status and method. */
   readonly apiLatency: Histogram<'code' | 'method'>;
   readonly httpRequests: Counter<'code' | 'method'>;
   readonly grpcHandled: Counter<'grpc_code' | 'grpc_method' | 'grpc_service' | 'grpc_type'>;
-  /** Refusals and failures by reason code (docs/errors.md). */
-  readonly rejections: Counter<'reason'>;
-  /** Seconds per step of the pipeline: token, proof, sign, log. */
+  /** Refusals and failures by reason code (docs/errors.md), and by the issuer that the token names (as `issued`, or `other`). */
+  readonly rejections: Counter<'issuer' | 'reason'>;
+  /** Seconds per step of the pipeline: token, policy, proof, sign, log. */
   readonly stage: Histogram<'stage'>;
   readonly configReloads: Counter<'result'>;
   readonly configGeneration: Gauge;
+  /** 1 while the last reload was put in force, 0 while it was refused. */
+  readonly configReloadSuccessful: Gauge;
+  /** When a configuration was last put in force, in seconds since the epoch. */
+  readonly configReloadSuccessTime: Gauge;
+  /** Attempts to fetch an issuer's keys. */
+  readonly keyFetches: Counter<'issuer' | 'result'>;
+  readonly threadReplacements: Counter;
   readonly logs: LogMetrics;
+  readonly ctlog: CtlogMetrics;
+}
+
+/** Instruments of the embedded log's writer. */
+export interface CtlogMetrics {
+  readonly commits: Counter;
+  readonly commitFailures: Counter;
+  readonly commitSeconds: Histogram;
+  readonly commitEntries: Histogram;
 }
 
 /** Instruments of the transparency logs; `log` is a log's URL or, of our own, its origin. */
@@ -46,6 +64,12 @@ export function createMetrics(version: string, nodeVersion: string): Metrics {
   return {
     registry,
     newCerts: new Counter({ name: 'fulcio_new_certs', help: 'The total number of certificates issued', registers }),
+    issued: new Counter({
+      name: 'mayfly_certificates_issued_total',
+      help: 'Certificates issued, by issuer as the identity configuration names it (its pattern for a wildcard)',
+      labelNames: ['issuer'],
+      registers,
+    }),
     apiLatency: new Histogram({
       name: 'fulcio_api_latency',
       help: 'API latency on calls, in seconds',
@@ -67,8 +91,8 @@ export function createMetrics(version: string, nodeVersion: string): Metrics {
     }),
     rejections: new Counter({
       name: 'mayfly_rejections_total',
-      help: 'Certificate requests that got no certificate, by reason',
-      labelNames: ['reason'],
+      help: 'Certificate requests that got no certificate, by reason and by the configured issuer that the token names, else other',
+      labelNames: ['issuer', 'reason'],
       registers,
     }),
     stage: new Histogram({
@@ -89,7 +113,56 @@ export function createMetrics(version: string, nodeVersion: string): Metrics {
       help: 'How often the identity configuration in force was loaded since the start',
       registers,
     }),
+    configReloadSuccessful: new Gauge({
+      name: 'mayfly_identity_config_last_reload_successful',
+      help: '1 when the last load of the identity configuration was put in force, 0 when it was refused',
+      registers,
+    }),
+    configReloadSuccessTime: new Gauge({
+      name: 'mayfly_identity_config_last_reload_success_timestamp_seconds',
+      help: 'When an identity configuration was last put in force, in seconds since the epoch',
+      registers,
+    }),
+    keyFetches: new Counter({
+      name: 'mayfly_issuer_key_fetches_total',
+      help: 'Attempts to fetch the keys of an issuer, by issuer as the identity configuration names it, and result',
+      labelNames: ['issuer', 'result'],
+      registers,
+    }),
+    threadReplacements: new Counter({
+      name: 'mayfly_worker_thread_replacements_total',
+      help: 'Threads that ended while the server ran, and were replaced',
+      registers,
+    }),
     logs: createLogInstruments(registers),
+    ctlog: createCtlogInstruments(registers),
+  };
+}
+
+function createCtlogInstruments(registers: Registry[]): CtlogMetrics {
+  return {
+    commits: new Counter({
+      name: 'mayfly_ctlog_commits_total',
+      help: 'Batches of entries that the embedded log has committed',
+      registers,
+    }),
+    commitFailures: new Counter({
+      name: 'mayfly_ctlog_commit_failures_total',
+      help: 'Batches of entries that the embedded log could not commit',
+      registers,
+    }),
+    commitSeconds: new Histogram({
+      name: 'mayfly_ctlog_commit_seconds',
+      help: 'Seconds per commit of a batch of entries, from its sequencing until it is durable',
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10],
+      registers,
+    }),
+    commitEntries: new Histogram({
+      name: 'mayfly_ctlog_commit_entries',
+      help: 'Entries per commit of the embedded log',
+      buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024],
+      registers,
+    }),
   };
 }
 
@@ -121,7 +194,7 @@ function createLogInstruments(registers: Registry[]): LogMetrics {
       registers,
     }),
     witnessAnswers: new Counter({
-      name: 'mayfly_log_witness_answers_total',
+      name: 'mayfly_ctlog_witness_answers_total',
       help: 'Checkpoints of the embedded log sent to a witness, by how it ended',
       labelNames: ['witness', 'result'],
       registers,

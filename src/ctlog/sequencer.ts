@@ -19,6 +19,23 @@ export interface SequencerOptions {
   readonly resignIntervalMs: number;
   /** Pause before a stopped writer's storage is read again; doubles up to a minute. */
   readonly reopenDelayMs: number;
+  readonly commits?: CommitObserver | undefined;
+}
+
+/** Told of what the log commits, for metrics and traces; must not throw. */
+export interface CommitObserver {
+  /** Called for each entry that is queued; the batch it becomes a part of carries what this returns. */
+  readonly queued: () => unknown;
+  readonly ended: (batch: EndedBatch) => void;
+}
+
+/** A batch of entries that was committed, or could not be. */
+export interface EndedBatch {
+  readonly entries: number;
+  readonly seconds: number;
+  readonly committed: boolean;
+  /** What `queued` returned for each entry. */
+  readonly marks: readonly unknown[];
 }
 
 interface Pending {
@@ -27,6 +44,7 @@ interface Pending {
   readonly sequenced: (placed: Placed) => void;
   readonly resolve: (placed: Placed) => void;
   readonly reject: (error: unknown) => void;
+  readonly mark: unknown;
 }
 
 /** Entries of one batch: keeps a stage to a few megabytes and the queue moving. */
@@ -69,7 +87,8 @@ export class Sequencer {
     if (known !== undefined) return known;
     this.#requireRoom();
     const placed = new Promise<Placed>((resolve, reject) => {
-      this.#queue.push({ key, candidate, sequenced, resolve, reject });
+      const mark = this.#options.commits?.queued();
+      this.#queue.push({ key, candidate, sequenced, resolve, reject, mark });
     });
     this.#inFlight.set(name, placed);
     this.#start();
@@ -78,6 +97,11 @@ export class Sequencer {
     } finally {
       this.#inFlight.delete(name);
     }
+  }
+
+  /** Entries that wait for the next batch. */
+  get waiting(): number {
+    return this.#queue.length;
   }
 
   /** The writer stopped: read its storage again in a while. */
@@ -133,6 +157,12 @@ export class Sequencer {
   }
 
   async #commit(batch: readonly Pending[]): Promise<void> {
+    const started = performance.now();
+    const ended = (committed: boolean): void => {
+      const seconds = (performance.now() - started) / 1000;
+      const marks = batch.map(({ mark }) => mark);
+      this.#options.commits?.ended({ entries: batch.length, seconds, committed, marks });
+    };
     try {
       await this.#storeIssuers(batch);
       const entries: IndexEntry[] = [];
@@ -145,7 +175,9 @@ export class Sequencer {
         const entry = entries[i];
         if (entry !== undefined) pending.resolve({ index: entry.index, timestamp: entry.timestamp });
       });
+      ended(true);
     } catch (error) {
+      ended(false);
       for (const pending of batch) pending.reject(error);
     }
   }

@@ -10,8 +10,17 @@ import type { JsonObject } from './json-body.js';
 /** One dependency of the instance as /readyz shows it. */
 export interface Check {
   readonly name: string;
+  /** Which one, where there are several: a log, an issuer. */
+  readonly target?: string;
   readonly ok: boolean;
+  /** Whether the instance is ready only while it is ok; it is, unless this is false. */
+  readonly required?: boolean;
   readonly reason?: string;
+}
+
+/** Whether everything that is required is in order. */
+export function isReady(checks: readonly Pick<Check, 'ok' | 'required'>[]): boolean {
+  return checks.every(({ ok, required = true }) => ok || !required);
 }
 
 export interface TrustFile {
@@ -102,8 +111,9 @@ export function addHealth(app: Express, readiness: () => readonly Check[]): void
   readOnly(app, '/healthz', (response) => json(response, 200, { status: 'SERVING' }));
   readOnly(app, '/readyz', (response) => {
     const checks = readiness();
-    const ready = checks.every((check) => check.ok);
-    json(response, ready ? 200 : 503, { status: ready ? 'READY' : 'NOT_READY', checks });
+    const ready = isReady(checks);
+    const shown = checks.map((check) => ({ ...check, required: check.required ?? true }));
+    json(response, ready ? 200 : 503, { status: ready ? 'READY' : 'NOT_READY', checks: shown });
   });
 }
 

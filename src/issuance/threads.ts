@@ -22,6 +22,8 @@ export interface ThreadedWorkOptions {
   readonly count: number;
   readonly openThread: OpenThread;
   readonly logger: Pick<Logger, 'error' | 'warn'>;
+  /** Told of each thread that ended and is replaced. */
+  readonly onReplace?: () => void;
 }
 
 /** A thread is small: it makes certificates and nothing else. */
@@ -54,6 +56,7 @@ export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork 
     return openMember(options.openThread(), (reason) => {
       if (closed) return;
       options.logger.error({ reason }, 'a thread that makes certificates ended; another one takes its place');
+      options.onReplace?.();
       // After a pause: a thread that cannot even start would otherwise be started without end.
       setTimeout(() => {
         if (!closed) crew[place] = newMember(place);
@@ -82,6 +85,12 @@ export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork 
       // A lone thread has more to do than the main one, which can make this one signature as fast as ask for it.
       const value = options.count > 1 ? await run({ step: 'certify', order }, ca) : undefined;
       return value === undefined ? localWork.certify(order, ca) : (value as Uint8Array);
+    },
+    threads() {
+      const alive = crew.filter((member) => !member.ended());
+      const jobs = alive.map((member) => member.busy());
+      const busy = jobs.filter((count) => count > 0).length;
+      return { alive: alive.length, busy, jobs: jobs.reduce((sum, count) => sum + count, 0) };
     },
     async close() {
       closed = true;

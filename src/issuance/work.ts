@@ -13,13 +13,22 @@ import {
 export interface CertificateWork {
   precertify(order: PrecertOrder, ca: CertificateAuthority): Promise<Precertified>;
   certify(order: CertificateOrder, ca: CertificateAuthority): Promise<Uint8Array>;
+  threads(): ThreadLoad;
   close(): Promise<void>;
+}
+
+/** Threads beside the calling one: those that run, those of them that have something to do, and all that they have to do. */
+export interface ThreadLoad {
+  readonly alive: number;
+  readonly busy: number;
+  readonly jobs: number;
 }
 
 /** The work done in the calling thread, the slow part of its cryptography on libuv's pool. */
 export const localWork: CertificateWork = {
   precertify: (order, ca) => precertify(order, issuingKey(ca)),
   certify: (order, ca) => certify(order, issuingKey(ca)),
+  threads: () => ({ alive: 0, busy: 0, jobs: 0 }),
   close: () => Promise.resolve(),
 };
 

@@ -43,22 +43,31 @@ export function openIdentitySource(path: string, given: boolean, deps: IdentityS
   const listeners: (() => void)[] = [];
   const announce = (): void => {
     deps.metrics.configGeneration.set(++generation);
+    deps.metrics.configReloadSuccessful.set(1);
+    deps.metrics.configReloadSuccessTime.set(deps.issuers.clock() / 1000);
     for (const warning of loaded?.config.warnings ?? []) deps.logger.warn({ file }, warning);
     if (issuers.list().length === 0) deps.logger.warn(noIssuers(file, path));
   };
   announce();
 
+  const refused = (): void => {
+    deps.metrics.configReloads.inc({ result: 'refused' });
+    deps.metrics.configReloadSuccessful.set(0);
+  };
   const reload = (why: string): void => {
     const now = resolveConfigPath(path);
     if (now === undefined) {
       deps.logger.error({ file: path, why }, 'the identity configuration is gone; the one in force stays');
-      deps.metrics.configReloads.inc({ result: 'refused' });
+      refused();
       return;
     }
     try {
       const next = read(now);
       // A jwks-file may have changed under an unchanged configuration, so only the watcher's echoes are passed over.
-      if (why === fileChanged && next.text === loaded?.text) return;
+      if (why === fileChanged && next.text === loaded?.text) {
+        deps.metrics.configReloadSuccessful.set(1);
+        return;
+      }
       issuers = createIssuers(next.config, deps.issuers, issuers);
       loaded = next;
       announce();
@@ -66,7 +75,7 @@ export function openIdentitySource(path: string, given: boolean, deps: IdentityS
       deps.metrics.configReloads.inc({ result: 'loaded' });
       deps.logger.info({ file: now, why, issuers: issuers.list().length }, 'identity configuration loaded anew');
     } catch (error) {
-      deps.metrics.configReloads.inc({ result: 'refused' });
+      refused();
       deps.logger.error({ file: now, why }, `identity configuration refused, the old one stays: ${messageOf(error)}`);
     }
   };

@@ -18,7 +18,7 @@ import { packageVersion } from '../version.js';
 import { type Closing, createClosing } from './closing.js';
 import { createFront, stopListening } from './front.js';
 import { publicUrlOf } from './instance.js';
-import { createLogMetrics, observeLog } from './log-metrics.js';
+import { commitObserver, createLogMetrics, observeLog } from './log-metrics.js';
 import { openRootsSource, type RootsSource } from './log-roots.js';
 import { openShardedLog, type ShardedLog } from './log-shards.js';
 import { createMetricsServer } from './metrics-server.js';
@@ -159,6 +159,7 @@ async function open(config: ServeConfig, url: string, roots: RootsSource, { cloc
     acceptedIssuers: () => [],
     acceptedRoots: () => roots.current(),
     onWitness: (witness, result) => metrics.logs.witnessAnswers.inc({ witness, result }),
+    commits: commitObserver(metrics),
     clock,
     logger,
   });

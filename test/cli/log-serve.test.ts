@@ -134,8 +134,8 @@ describe('with the root alone in --roots', () => {
     expect([ready.status, await ready.text()]).toEqual([200, expect.stringContaining('"name":"ct-log","ok":true')]);
     expect((await post(`${log.url}/api/v2/signingCert`, '{}')).status).toBe(404);
     const metrics = await (await fetch(log.metricsUrl)).text();
-    expect(metrics).toMatch(/^mayfly_log_tree_size [1-9]/m);
-    expect(metrics).toMatch(/^mayfly_log_ready 1$/m);
+    expect(metrics).toMatch(/^mayfly_ctlog_tree_size [1-9]/m);
+    expect(metrics).toMatch(/^mayfly_ctlog_ready 1$/m);
     expect(metrics).not.toContain('fulcio_new_certs');
   });
 
