@@ -22,21 +22,36 @@ export interface DirectoryLock {
  * Throws AppError STARTUP when somebody else holds it; `directory` is what the message calls the log.
  */
 export function lockDirectory(file: string, directory: string): DirectoryLock {
+  let lock: DirectoryLock | undefined;
+  try {
+    lock = tryLockFile(file);
+  } catch (cause) {
+    if (!(cause instanceof LockRefused)) throw cause;
+    throw new AppError('STARTUP', `${cause.message}; a log needs one that supports them`, { cause });
+  }
+  if (lock !== undefined) return lock;
+  throw new AppError(
+    'STARTUP',
+    `the log in ${directory} is in use by another process, and a log has one writer: stop the other one first`,
+  );
+}
+
+/** A file system without locks. */
+class LockRefused extends Error {}
+
+/** The lock on `file`, which is made if it is missing; undefined when somebody else holds it. Throws what the file system says. */
+export function tryLockFile(file: string): DirectoryLock | undefined {
   const fd = fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
   let held: boolean;
   try {
     held = tryLock(fd);
   } catch (cause) {
     fs.closeSync(fd);
-    const reason = `the file system of ${file} refuses locks (${messageOf(cause)}); a log needs one that supports them`;
-    throw new AppError('STARTUP', reason, { cause });
+    throw new LockRefused(`the file system of ${file} refuses locks (${messageOf(cause)})`, { cause });
   }
   if (!held) {
     fs.closeSync(fd);
-    throw new AppError(
-      'STARTUP',
-      `the log in ${directory} is in use by another process, and a log has one writer: stop the other one first`,
-    );
+    return undefined;
   }
   return { release: () => fs.closeSync(fd) };
 }

@@ -68,6 +68,8 @@ export interface EmbeddedLog extends CtLog {
   addPreChain(chain: readonly Uint8Array[], signal?: AbortSignal): Promise<Sct>;
   /** DER of the accepted roots. */
   roots(): readonly Uint8Array[];
+  /** Where the entry with this dedupeKey is, published or about to be. */
+  find(key: Uint8Array): number | undefined;
   readonly reads: LogReads;
   /** The public files: checkpoint, tiles, issuers. */
   readonly files: LogReader;
@@ -136,6 +138,7 @@ async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedL
     addChain: async (chain, signal) => promise(acceptance.check('x509', chain), signal),
     addPreChain: async (chain, signal) => promise(acceptance.check('precert', chain), signal),
     roots: () => acceptance.roots(),
+    find: (key) => index.find(key)?.index,
     reads,
     files: writer.files,
     treeHead: () => writer.head,

@@ -72,6 +72,7 @@ async function open(head: SignedTreeHead, files: LogReader, { shard, place, logg
     addChain: refuse,
     addPreChain: refuse,
     roots: () => [],
+    find: (key) => index.find(key)?.index,
     reads: logReads({ published: () => head, tiles, index, issuers: issuersIn(files), maxEntries }),
     files,
     treeHead: () => head,

@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
+import type { Audit } from '../audit/audit.js';
+import { recordedIssue } from '../audit/recorded-issue.js';
 import type { CertificateAuthority } from '../ca/authority.js';
 import type { ServeConfig } from '../config/serve.js';
 import type { CtLogs } from '../ct/log.js';
 import { toAppError } from '../errors.js';
 import type { CertificateWork } from '../issuance/work.js';
-import { type IssueDeps, type Issued, type IssueRequest, issue, type RequestContext, stageNames } from '../issue.js';
+import { type IssueDeps, type Issued, type IssueRequest, type RequestContext, stageNames } from '../issue.js';
 import type { Metrics } from '../metrics.js';
 import { clientSigningAlgorithms, defaultKeyPolicy } from '../proof.js';
 import type { TokenStore } from '../token-reuse.js';
@@ -22,6 +24,7 @@ export interface IssuingDeps {
   readonly metrics: Metrics;
   readonly clock: () => number;
   readonly inFlight: InFlight;
+  readonly audit: Audit;
 }
 
 /** issue() with this server's parts put in, counted, and with one log line for each certificate. */
@@ -45,7 +48,7 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
   return (request: IssueRequest, signal: AbortSignal, context: RequestContext): Promise<Issued> =>
     deps.inFlight.run(async () => {
       try {
-        const issued = await issue(request, issueDeps, signal, context);
+        const issued = await recordedIssue(deps.audit, request, issueDeps, signal, context);
         metrics.newCerts.inc();
         logger.info(logEntry(issued, context.requestId), 'certificate issued');
         return issued;

@@ -13,7 +13,7 @@ import type { Metrics } from '../metrics.js';
 import type { CaSource } from './ca-source.js';
 import { acceptedChains } from './ca-view.js';
 import { readFlagFile } from './flag-files.js';
-import { openShardedLog } from './log-shards.js';
+import { type EntrySearch, openShardedLog } from './log-shards.js';
 import type { PublishedLog } from './trust.js';
 
 export interface OpenLogDeps {
@@ -38,6 +38,8 @@ export interface Member {
   readonly routes?: ReadonlyMap<string, Router>;
   readonly external?: ExternalLog;
   readonly treeHeadTime?: () => number;
+  /** Only of our own logs: see ShardedLog. */
+  readonly findEntry?: (key: Uint8Array) => EntrySearch;
 }
 
 /** Opens the log of a choice, or takes the one among `open` that it means; throws AppError STARTUP. */

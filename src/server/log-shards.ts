@@ -12,6 +12,13 @@ import { AppError } from '../errors.js';
 import { openLogStorage } from './log-storage.js';
 import type { PublishedLog } from './trust.js';
 
+/** Where logs of our own have an entry. */
+export interface EntrySearch {
+  readonly found: readonly { readonly logId: Uint8Array; readonly index: number }[];
+  /** Whether it is nowhere else: no log was left out that may have it. */
+  readonly complete: boolean;
+}
+
 /** The log in use, and the frozen ones before it. */
 export interface ShardedLog {
   /** Closing it closes the frozen ones too. */
@@ -19,6 +26,8 @@ export interface ShardedLog {
   /** Every log that is served here by its path below the public URL, such as `/ctlog`. */
   readonly routes: ReadonlyMap<string, Router>;
   readonly published: PublishedLog;
+  /** Looks an entry up by its dedupeKey, in the frozen logs too. */
+  findEntry(key: Uint8Array): EntrySearch;
   /** The frozen ones, newest first. */
   readonly former: readonly PublishedLog[];
 }
@@ -83,7 +92,15 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
       const reason = trouble();
       return reason === undefined ? log.readiness() : { ok: false, reason };
     };
-    return { log: { ...log, readiness, close }, routes, published, former: former.reverse() };
+    const complete = open.length === frozen.length + 1;
+    const findEntry = (key: Uint8Array): EntrySearch => {
+      const found = open.flatMap(({ logId, find }) => {
+        const index = find(key);
+        return index === undefined ? [] : [{ logId, index }];
+      });
+      return { found, complete };
+    };
+    return { log: { ...log, readiness, close }, routes, published, findEntry, former: former.reverse() };
   } catch (error) {
     await close();
     throw error;

@@ -10,6 +10,7 @@ import { watchDirectory } from './identity-source.js';
 import { daily, tellCoverage } from './log-coverage.js';
 import { type Member, type OpenLogDeps, openMember, publishedExternal } from './log-members.js';
 import { type LogRecord, openLogRecord } from './log-record.js';
+import type { EntrySearch } from './log-shards.js';
 import type { PublishedLog } from './trust.js';
 
 export { type OpenLogDeps, publishedExternal };
@@ -23,6 +24,8 @@ export interface OpenedLogs {
   published(): readonly PublishedLog[];
   /** Time of our own log's tree head, in milliseconds since the epoch. */
   readonly treeHeadTime?: () => number;
+  /** Looks an entry up by its dedupeKey in our own logs; external logs cannot be asked. */
+  findEntry(key: Uint8Array): EntrySearch;
   /** `action` is done before logs that a reload brings are used: clients have to know them first. */
   beforeChange(action: () => Promise<void>): void;
   /** Reads --ct-logs-config again; a bad one is refused with a log line and the old logs stay. Never rejects. */
@@ -63,7 +66,16 @@ async function noLogs(record: LogRecord): Promise<OpenedLogs> {
   await record.update([]);
   const nothing = async (): Promise<void> => {};
   const published = () => record.list();
-  return { ctLog: undefined, routes: new Map(), published, beforeChange() {}, reload: nothing, close: nothing };
+  const findEntry = (): EntrySearch => ({ found: [], complete: false });
+  return {
+    ctLog: undefined,
+    routes: new Map(),
+    published,
+    findEntry,
+    beforeChange() {},
+    reload: nothing,
+    close: nothing,
+  };
 }
 
 /** Opens what is not open among `open` already; if that fails, what was newly opened is closed again. */
@@ -136,6 +148,11 @@ class Logs implements OpenedLogs {
 
   published(): readonly PublishedLog[] {
     return this.#record.list();
+  }
+
+  findEntry(key: Uint8Array): EntrySearch {
+    const searches = this.#current.members.map(({ findEntry }) => findEntry?.(key) ?? { found: [], complete: false });
+    return { found: searches.flatMap(({ found }) => found), complete: searches.every(({ complete }) => complete) };
   }
 
   beforeChange(action: () => Promise<void>): void {

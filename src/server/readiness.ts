@@ -1,3 +1,4 @@
+import type { Audit } from '../audit/audit.js';
 import type { CertificateAuthority } from '../ca/authority.js';
 import type { CtLogs } from '../ct/log.js';
 import type { Check } from '../http/app.js';
@@ -13,6 +14,7 @@ export interface ReadinessDeps {
   readonly ctLog: CtLogs | undefined;
   /** Undefined without a timestamp authority. */
   readonly timestamps: Pick<Timestamps, 'routes' | 'trouble'>;
+  readonly audit: Pick<Audit, 'kept' | 'trouble'>;
   readonly lifetimeMs: number;
   readonly clock: () => number;
   readonly stopping: () => boolean;
@@ -26,6 +28,7 @@ export function readinessChecks(deps: ReadinessDeps): Check[] {
     { ...check('certificate-authority', caTrouble(deps)), ...caNotice(deps) },
     check('signer', deps.signerTrouble()),
     check('ct-log', logTrouble(deps.ctLog)),
+    ...(deps.audit.kept ? [check('audit-trail', auditTrouble(deps.audit))] : []),
     ...(deps.timestamps.routes === undefined ? [] : [check('timestamp-authority', deps.timestamps.trouble())]),
   ];
 }
@@ -48,6 +51,11 @@ function caTrouble(deps: ReadinessDeps): string | undefined {
     return `the issuing CA ends at ${notAfter.toISOString()}, before a certificate issued now would`;
   }
   return undefined;
+}
+
+function auditTrouble(audit: ReadinessDeps['audit']): string | undefined {
+  const reason = audit.trouble();
+  return reason === undefined ? undefined : `the audit trail cannot be written: ${reason}`;
 }
 
 function logTrouble(ctLog: CtLogs | undefined): string | undefined {

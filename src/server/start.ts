@@ -69,7 +69,7 @@ const graceMs = 15_000;
 export async function startServer(flags: FlagsGiven, deps: StartDeps): Promise<RunningServer> {
   const settings = serveConfig(collectFlags(flags, deps.environment, deps.configFile));
   const config = underFips(settings, deps.fips ?? processFips);
-  const logger = deps.logger ?? createLogger(config.logType, config.logLevel);
+  const logger = deps.logger ?? openLogger(config);
   for (const notice of config.notices) logger.warn(notice);
   const closing = createClosing();
   try {
@@ -78,6 +78,11 @@ export async function startServer(flags: FlagsGiven, deps: StartDeps): Promise<R
     await closing.close().catch((failure: unknown) => logger.error({ err: failure }, 'closing after a failed start'));
     throw error;
   }
+}
+
+/** Standard output may be the audit trail's, and then holds nothing else. */
+function openLogger({ logType, logLevel, audit }: ServeConfig): Logger {
+  return createLogger(logType, logLevel, audit?.path === '-' ? 'stderr' : 'stdout');
 }
 
 async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closing: Closing): Promise<RunningServer> {
@@ -159,6 +164,7 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
       state.identity.reload(why);
       void state.cas.reload(why);
       void state.logs.reload(why);
+      state.audit.reopen();
     },
     async close() {
       logger.info('shutting down: finishing the requests in flight');

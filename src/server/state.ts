@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Router } from 'express';
 import type { Logger } from 'pino';
+import { type Audit, noAudit, openAudit } from '../audit/audit.js';
 import type { CertificateAuthority } from '../ca/authority.js';
 import { offlineRootPresent, openDataDirectory } from '../ca/data-directory.js';
 import { usesEmbeddedLog } from '../config/ct-logs.js';
@@ -11,6 +12,7 @@ import { createFetcher } from '../identity/fetcher.js';
 import { proxyFromEnv } from '../identity/proxy.js';
 import type { Metrics } from '../metrics.js';
 import { openTokenStore, type TokenStore } from '../token-reuse.js';
+import { packageVersion } from '../version.js';
 import type { CaSource } from './ca-source.js';
 import type { Closing } from './closing.js';
 import { type IdentitySource, openIdentitySource } from './identity-source.js';
@@ -40,6 +42,7 @@ export interface State {
   readonly logs: Pick<OpenedLogs, 'beforeChange' | 'reload'>;
   readonly tokens: TokenStore | undefined;
   readonly timestamps: Timestamps;
+  readonly audit: Audit;
 }
 
 export interface StateDeps {
@@ -91,6 +94,8 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
   }
   const log = await openLog(config, { cas, data, publicUrl, logger, metrics, clock });
   closing.add(() => log.close());
+  const audit = await openTrail(config, { ...deps, publicUrl, log });
+  closing.add(() => audit.close());
   const lowest = log.treeHeadTime ?? (() => 0);
   const timestamps = await openTimestamps(config, publicUrl, { logger, metrics, clock, lowest });
   closing.add(() => timestamps.close());
@@ -113,5 +118,27 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
     },
     tokens,
     timestamps,
+    audit,
   };
+}
+
+/** After the log, which knows what became of the intents of a server that was killed. */
+async function openTrail(
+  { audit }: ServeConfig,
+  { publicUrl, log, metrics, logger, clock }: StateDeps & { readonly publicUrl: string; readonly log: OpenedLogs },
+): Promise<Audit> {
+  if (audit === undefined) return noAudit;
+  return openAudit(audit, {
+    instance: publicUrl,
+    version: packageVersion(),
+    registry: metrics.registry,
+    logger,
+    clock,
+    findEntry: (key) => {
+      const { found, complete } = log.findEntry(key);
+      const logs = found.map(({ logId, index }) => ({ id: Buffer.from(logId).toString('hex'), index }));
+      if (logs.length > 0) return { outcome: 'logged-not-returned', logs };
+      return { outcome: complete ? 'not-logged' : 'unknown' };
+    },
+  });
 }
