@@ -12,7 +12,7 @@ import { IndexCache, type Placed } from './index-cache.js';
 import { Issuers } from './issuers.js';
 import { type LogReads, logReads } from './reads.js';
 import { identityOf, type LogIdentity } from './recovery.js';
-import { Sequencer } from './sequencer.js';
+import { type CommitObserver, Sequencer } from './sequencer.js';
 import type { LogReader, LogStorage } from './storage.js';
 import { openTileReader } from './tile-reader.js';
 import { type LogLogger, Writer } from './writer.js';
@@ -45,6 +45,7 @@ export interface EmbeddedLogOptions {
   readonly flushDelayMs?: number;
   /** Pause before a storage that failed is read again. */
   readonly reopenDelayMs?: number;
+  readonly commits?: CommitObserver | undefined;
 }
 
 const noRoots: readonly Uint8Array[] = [];
@@ -56,6 +57,7 @@ const defaults = {
   publishDelayMs: 100,
   flushDelayMs: 1000,
   reopenDelayMs: 1000,
+  commits: undefined,
 } as const;
 
 /** Our own log: a CtLog that also takes strangers' submissions and answers readers. */
@@ -75,6 +77,8 @@ export interface EmbeddedLog extends CtLog {
   readonly files: LogReader;
   /** The newest tree head that anybody may see. */
   treeHead(): SignedTreeHead;
+  /** Entries that wait for the next batch, and how many may. */
+  queue(): { readonly waiting: number; readonly limit: number };
 }
 
 /**
@@ -142,6 +146,7 @@ async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedL
     reads,
     files: writer.files,
     treeHead: () => writer.head,
+    queue: () => ({ waiting: sequencer.waiting, limit: options.maxPending }),
     readiness: (): Readiness => writer.readiness(),
     close: once(() => closeAll([sequencer, writer, index, storage])),
   };

@@ -76,6 +76,7 @@ async function open(head: SignedTreeHead, files: LogReader, { shard, place, logg
     reads: logReads({ published: () => head, tiles, index, issuers: issuersIn(files), maxEntries }),
     files,
     treeHead: () => head,
+    queue: () => ({ waiting: 0, limit: 0 }),
     readiness: () => ({ ok: true }),
     close: () => index.close(),
   };

@@ -10,9 +10,11 @@ import { observedLog } from '../ct/observed-log.js';
 import type { TemporalInterval } from '../ct/temporal-interval.js';
 import { AppError, messageOf } from '../errors.js';
 import type { Metrics } from '../metrics.js';
+import type { Tracing } from '../telemetry/tracing.js';
 import type { CaSource } from './ca-source.js';
 import { acceptedChains } from './ca-view.js';
 import { readFlagFile } from './flag-files.js';
+import { commitObserver, observeLog } from './log-metrics.js';
 import { type EntrySearch, openShardedLog } from './log-shards.js';
 import type { PublishedLog } from './trust.js';
 
@@ -22,6 +24,7 @@ export interface OpenLogDeps {
   readonly publicUrl: string;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  readonly tracing?: Tracing | undefined;
   readonly clock: () => number;
 }
 
@@ -72,7 +75,7 @@ function identityOf(choice: LogChoice): string {
 }
 
 async function embedded({ dataDir, ctlogDir, logStorage }: ServeConfig, deps: OpenLogDeps) {
-  const { cas, data, publicUrl, logger, metrics, clock } = deps;
+  const { cas, data, publicUrl, logger, metrics, tracing, clock } = deps;
   const sharded = await openShardedLog({
     dataDir,
     ctlogDir,
@@ -81,10 +84,12 @@ async function embedded({ dataDir, ctlogDir, logStorage }: ServeConfig, deps: Op
     logKey: data.logKey,
     acceptedIssuers: () => acceptedChains(cas.view(), clock()),
     onWitness: (witness, result) => metrics.logs.witnessAnswers.inc({ witness, result }),
+    commits: commitObserver(metrics, tracing),
     clock,
     logger,
   });
   const { log } = sharded;
+  observeLog(metrics, log);
   return { ...sharded, identity: 'embedded', log: observed(log, deps), treeHeadTime: () => log.treeHead().timestamp };
 }
 
@@ -105,14 +110,20 @@ function opened(choice: ExternalLogChoice, deps: OpenLogDeps) {
   return { external, log: observed(external, deps) };
 }
 
-function observed(log: CtLog, { metrics }: OpenLogDeps): CtLog {
+function observed(log: CtLog, { metrics, tracing }: OpenLogDeps): CtLog {
   const { submissions, seconds } = metrics.logs;
   const observe = (result: string, taken: number): void => {
     submissions.inc({ log: log.name, result });
     // A log that was not asked took no time.
     if (result !== 'left_alone') seconds.observe({ log: log.name }, taken);
   };
-  return observedLog(log, observe, () => performance.now());
+  const counted = observedLog(log, observe, () => performance.now());
+  if (tracing === undefined) return counted;
+  const attributes = { 'mayfly.log': log.name };
+  return {
+    ...counted,
+    submit: (submission, signal) => tracing.span('log submit', attributes, () => counted.submit(submission, signal)),
+  };
 }
 
 function logKey(source: PemSource): KeyObject {

@@ -34,7 +34,7 @@ export interface ShardedLog {
 
 export interface ShardedLogOptions
   extends ShardBase,
-    Pick<EmbeddedLogOptions, 'acceptedIssuers' | 'acceptedRoots' | 'clock' | 'logger'> {
+    Pick<EmbeddedLogOptions, 'acceptedIssuers' | 'acceptedRoots' | 'clock' | 'logger' | 'commits'> {
   readonly logStorage: LogStorageSettings;
   /** The key in keys/ctlog/key.pem. */
   readonly logKey: KeyObject;
@@ -65,6 +65,7 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
     ...(acceptedRoots === undefined ? {} : { acceptedRoots }),
     clock,
     logger,
+    commits: options.commits,
   });
   const open: EmbeddedLog[] = [log];
   const close = async (): Promise<void> => {
