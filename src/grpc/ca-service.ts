@@ -5,6 +5,7 @@ import type { ClientAddress } from '../client-address.js';
 import { AppError, toAppError } from '../errors.js';
 import { v2Answer } from '../http/signing-cert.js';
 import type { Issued, IssueRequest, RequestContext } from '../issue.js';
+import type { Intake } from '../limits/intake.js';
 import { createSigningCertificateRequest } from './definitions.js';
 import { firstText, requestIdOfCall, statusOf } from './rpc-status.js';
 import { lastFieldOf } from './wire.js';
@@ -18,6 +19,7 @@ export interface CaServiceDeps {
   readonly logger: Logger;
   readonly requestTimeoutMs: number;
   readonly clientAddress: ClientAddress;
+  readonly intake: Intake;
 }
 
 /**
@@ -27,11 +29,14 @@ export interface CaServiceDeps {
 export function caHandlers(deps: CaServiceDeps): UntypedServiceImplementation {
   return {
     CreateSigningCertificate: unary<Buffer>(deps, async (call, signal) => {
-      const request = readRequest(call.request, call.metadata);
       const forwardedFor = call.metadata.get('x-forwarded-for').join(',');
       const clientAddress = deps.clientAddress(addressOf(call.getPeer()), forwardedFor);
       const context = { requestId: requestIdOfCall(call.metadata), clientAddress };
-      return snakeKeys(v2Answer(await deps.issue(request, signal, context)));
+      await deps.intake.arrive(context);
+      const issued = await deps.intake.run(signal, async () =>
+        deps.issue(readRequest(call.request, call.metadata), signal, context),
+      );
+      return snakeKeys(v2Answer(issued));
     }),
     GetTrustBundle: unary(deps, async () => ({
       chains: deps.trustBundle().map((certificates) => ({ certificates })),

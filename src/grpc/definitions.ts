@@ -126,10 +126,12 @@ const reflectionMessages = {
 const reflectionV1 = load('grpc.reflection.v1', reflectionMessages);
 const reflectionV1Alpha = load('grpc.reflection.v1alpha', reflectionMessages);
 
-/** https://github.com/googleapis/googleapis/tree/master/google/rpc, status.proto with its Any inlined. */
+/** https://github.com/googleapis/googleapis/tree/master/google/rpc, status.proto and RetryInfo with what they import inlined. */
 const rpc = load('google.rpc', {
   Status: message({ code: [1, 'int32'], message: [2, 'string'], details: [3, 'repeated Any'] }),
   Any: message({ type_url: [1, 'string'], value: [2, 'bytes'] }),
+  RetryInfo: message({ retry_delay: [1, 'Duration'] }),
+  Duration: message({ seconds: [1, 'int64'], nanos: [2, 'int32'] }),
 });
 /** error_details.proto of the same; described to clients, who find it in the details of a status. */
 const errorDetails = load('google.rpc', {
@@ -153,6 +155,7 @@ export const reflectionServices = [
   serviceOf(reflectionV1Alpha, 'grpc.reflection.v1alpha.ServerReflection'),
 ] as const;
 export const rpcStatus = messageOf(rpc, 'google.rpc.Status');
+export const rpcRetryInfo = messageOf(rpc, 'google.rpc.RetryInfo');
 export const rpcErrorInfo = messageOf(errorDetails, 'google.rpc.ErrorInfo');
 
 /** Everything reflection describes. */

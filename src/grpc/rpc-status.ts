@@ -1,6 +1,6 @@
 import { Metadata, type StatusObject, status as statusCode } from '@grpc/grpc-js';
 import { AppError, type ErrorCode, errorDomain } from '../errors.js';
-import { rpcErrorInfo, rpcStatus } from './definitions.js';
+import { rpcErrorInfo, rpcRetryInfo, rpcStatus } from './definitions.js';
 
 export const requestIdKey = 'x-request-id';
 export const detailsKey = 'grpc-status-details-bin';
@@ -24,7 +24,8 @@ const messageLimit = 2048;
 
 /**
  * The gRPC status of an error: the code and message that HTTP gives, and in `grpc-status-details-bin` a
- * google.rpc.Status whose one google.rpc.ErrorInfo says the reason. `code` replaces the error's own gRPC code.
+ * google.rpc.Status whose google.rpc.ErrorInfo says the reason. When to try again is in a google.rpc.RetryInfo beside it, and
+ * in the metadata `retry-after`, in seconds as in HTTP. `code` replaces the error's own gRPC code.
  */
 export function statusOf(error: AppError, requestId: string, code: number = error.grpcCode): StatusObject {
   const message = trailerText(error.publicMessage);
@@ -36,12 +37,19 @@ export function statusOf(error: AppError, requestId: string, code: number = erro
   const details = rpcStatus.serialize({
     code,
     message,
-    details: [{ type_url: 'type.googleapis.com/google.rpc.ErrorInfo', value: info }],
+    details: [{ type_url: 'type.googleapis.com/google.rpc.ErrorInfo', value: info }, ...retryInfo(error)],
   });
   const metadata = new Metadata();
   metadata.set(requestIdKey, requestId);
   metadata.set(detailsKey, details);
+  if (error.retryAfterSeconds !== undefined) metadata.set('retry-after', String(error.retryAfterSeconds));
   return { code, details: message, metadata };
+}
+
+function retryInfo({ retryAfterSeconds }: AppError): object[] {
+  if (retryAfterSeconds === undefined) return [];
+  const value = rpcRetryInfo.serialize({ retry_delay: { seconds: retryAfterSeconds } });
+  return [{ type_url: 'type.googleapis.com/google.rpc.RetryInfo', value }];
 }
 
 /** What grpc-js answers by itself, and what we make of it; the first row that matches counts. */

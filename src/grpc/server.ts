@@ -1,6 +1,7 @@
 import { createServer, type Server as NetServer, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { logVerbosity, Server, ServerCredentials, type ServiceDefinition, setLogVerbosity } from '@grpc/grpc-js';
+import { type Check, isReady } from '../http/app.js';
 import type { TlsMaterial } from '../http/tls.js';
 import { listen } from '../listen.js';
 import type { Metrics } from '../metrics.js';
@@ -15,10 +16,12 @@ const messageLimit = 4 * 1024 * 1024;
 const handshakeTimeoutMs = 10_000;
 
 export interface GrpcDeps extends CaServiceDeps {
-  readonly readiness: () => readonly { readonly ok: boolean }[];
+  readonly readiness: () => readonly Pick<Check, 'ok' | 'required'>[];
   readonly metrics: Metrics;
   /** How long a connection without a call is kept; 30 s unless given. */
   readonly idleConnectionTimeoutMs?: number;
+  /** Connections at once; no limit unless given. */
+  readonly maxConnections?: number;
   /** How often Watch looks for a change of readiness; 1 s unless given. */
   readonly healthWatchIntervalMs?: number;
 }
@@ -44,7 +47,7 @@ export interface GrpcServer {
 export function createGrpcServer(deps: GrpcDeps): GrpcServer {
   // grpc-js writes header values that it cannot take, tokens included, to standard error.
   setLogVerbosity(logVerbosity.NONE);
-  const health = createHealth(() => deps.readiness().every(({ ok }) => ok), deps.healthWatchIntervalMs ?? 1000);
+  const health = createHealth(() => isReady(deps.readiness()), deps.healthWatchIntervalMs ?? 1000);
   const server = createServices(deps, health);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const listeners: NetServer[] = [];
@@ -65,6 +68,7 @@ export function createGrpcServer(deps: GrpcDeps): GrpcServer {
     accept,
     async listen({ host, port, tls }) {
       const listener = createListener(tls, accept);
+      listener.maxConnections = deps.maxConnections ?? Number.POSITIVE_INFINITY;
       listener.on('connection', (socket) => track(connections, socket));
       const bound = await listen(listener, host, port, '--grpc-port');
       listeners.push(listener);

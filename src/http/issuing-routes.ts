@@ -1,8 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ClientAddress } from '../client-address.js';
 import type { Issued, IssueRequest, RequestContext } from '../issue.js';
+import type { Intake } from '../limits/intake.js';
+import type { OnQuota, QuotaState } from '../limits/quota.js';
+import { rateLimitFields } from '../limits/rate-limit-fields.js';
 import { requestIdOf } from '../request-id.js';
-import { readBody } from './body.js';
+import { bodyLimit, readBody } from './body.js';
 import { type Exchange, headerOf, type Observers, observe, send, sendError, timeLimit } from './exchange.js';
 import { type JsonObject, parseJsonBody } from './json-body.js';
 import { readV1, readV2, v1Answer, v2Answer } from './signing-cert.js';
@@ -11,6 +14,7 @@ export interface IssuingRouteDeps extends Observers {
   readonly issue: (request: IssueRequest, signal: AbortSignal, context: RequestContext) => Promise<Issued>;
   readonly requestTimeoutMs: number;
   readonly clientAddress: ClientAddress;
+  readonly intake: Intake;
 }
 
 /** How one version of the API reads a request and writes its answer. */
@@ -34,7 +38,10 @@ const versions = {
 export type IssuingPath = keyof typeof versions;
 export const issuingPaths = Object.keys(versions) as readonly IssuingPath[];
 
-/** Issues the certificate that a request asks for and answers with it; rejects with what went wrong. */
+/**
+ * Issues the certificate that a request asks for and answers with it; rejects with what went wrong. What is refused for
+ * the number of requests is refused before body and token are looked at.
+ */
 export async function answerWithCertificate(
   deps: IssuingRouteDeps,
   path: IssuingPath,
@@ -43,17 +50,40 @@ export async function answerWithCertificate(
   requestId: string,
 ): Promise<void> {
   const version: Version = versions[path];
-  const body = parseJsonBody(await readBody(request));
+  const clientAddress = deps.clientAddress(request.socket.remoteAddress, headerOf(request, 'x-forwarded-for'));
+  const context = { requestId, clientAddress, onQuota: rateLimitHeaders(response) };
+  await deps.intake.arrive(context);
+  const meter = deps.intake.meter();
   const limit = timeLimit(deps.requestTimeoutMs);
   try {
-    const asked = version.read(body, request.headers.authorization);
-    const forwardedFor = headerOf(request, 'x-forwarded-for');
-    const context = { requestId, clientAddress: deps.clientAddress(request.socket.remoteAddress, forwardedFor) };
-    const issued = await deps.issue(asked, limit.signal, context);
+    const body = await readBody(request, bodyLimit, meter);
+    const issued = await deps.intake.run(untilGone(response, limit.signal), () =>
+      deps.issue(version.read(parseJsonBody(body), request.headers.authorization), limit.signal, context),
+    );
     send(response, version.status, version.type, version.write(issued));
   } finally {
     limit.end();
+    meter.close();
   }
+}
+
+/** Ends with `signal`, or when the client has gone: nobody waits any more for work that has not begun. */
+function untilGone(response: ServerResponse, signal: AbortSignal): AbortSignal {
+  const gone = new AbortController();
+  response.once('close', () => gone.abort());
+  if (response.destroyed) gone.abort();
+  signal.addEventListener('abort', () => gone.abort(signal.reason));
+  return gone.signal;
+}
+
+/** Says in the header how the limits stand, whatever the answer will be. */
+function rateLimitHeaders(response: ServerResponse): OnQuota {
+  const states: QuotaState[] = [];
+  return (state) => {
+    states.push(state);
+    if (response.headersSent) return;
+    for (const [name, value] of Object.entries(rateLimitFields(states))) response.setHeader(name, value);
+  };
 }
 
 /**

@@ -63,7 +63,7 @@ export function createLimits(settings: LimitSettings, deps: LimitsDeps): Limits 
 
   function count(limit: LimitName | 'overload', reason?: ErrorCode): void {
     refusals.inc({ limit });
-    if (reason !== undefined) deps.metrics.rejections.inc({ reason });
+    if (reason !== undefined) deps.metrics.rejections.inc({ issuer: 'other', reason });
   }
 
   return {

@@ -33,7 +33,9 @@ export function createFront(config: ServeConfig): Front {
   const options: ServerOptions = {
     headersTimeout: config.readHeaderTimeoutMs,
     keepAliveTimeout: config.idleConnectionTimeoutMs,
-    requestTimeout: config.requestTimeoutMs + config.readHeaderTimeoutMs,
+    requestTimeout: config.readHeaderTimeoutMs + config.readBodyTimeoutMs,
+    // Node looks only so often who has run out of time, and every 30 s unless told.
+    connectionsCheckingInterval: 1000,
     noDelay: true,
     maxHeaderSize,
   };
@@ -42,6 +44,7 @@ export function createFront(config: ServeConfig): Front {
     tls === undefined
       ? createServer(options, dispatch)
       : createTlsServer({ ...options, ...loadTls(tls, 'http'), ...alpn(config) }, dispatch);
+  server.maxConnections = config.maxConnections;
   server.on('clientError', answerUnreadable);
   return {
     server,

@@ -8,6 +8,7 @@ import type { CtLogs } from '../ct/log.js';
 import { toAppError } from '../errors.js';
 import type { CertificateWork } from '../issuance/work.js';
 import { type IssueDeps, type Issued, type IssueRequest, type RequestContext, stageNames } from '../issue.js';
+import type { Limits } from '../limits/limits.js';
 import type { Metrics } from '../metrics.js';
 import { clientSigningAlgorithms, defaultKeyPolicy } from '../proof.js';
 import type { TokenStore } from '../token-reuse.js';
@@ -24,6 +25,7 @@ export interface IssuingDeps {
   readonly metrics: Metrics;
   readonly clock: () => number;
   readonly inFlight: InFlight;
+  readonly limits: Pick<Limits, 'admit'>;
   readonly audit: Audit;
 }
 
@@ -35,7 +37,10 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
   const issueDeps: IssueDeps = {
     issuers: () => deps.identity.current(),
     ca: deps.ca,
-    admit: () => admission,
+    admit: async (request) => {
+      await deps.limits.admit(request);
+      return admission;
+    },
     intend: () => undefined,
     ctLog: deps.ctLog,
     work: deps.work,

@@ -11,6 +11,7 @@ import { shareWithGrpc } from '../http/shared-port.js';
 import { loadTls } from '../http/tls.js';
 import { type OpenThread, openThreadedWork } from '../issuance/threads.js';
 import { type CertificateWork, localWork } from '../issuance/work.js';
+import { createLimits } from '../limits/limits.js';
 import { listen, urlHost } from '../listen.js';
 import { createLogger } from '../log.js';
 import { createMetrics } from '../metrics.js';
@@ -103,9 +104,12 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   const state = await openState(config, url, opening);
   const work = openWork(config, logger, deps.openThread);
   closing.add(() => work.close());
+  const limits = createLimits(config.limits, { now: () => performance.now(), random: Math.random, logger, metrics });
   const lifetimeMs = config.certificateLifetimeMs;
   const service = {
-    issue: createIssuing(config, { ...state, work, logger, metrics, clock, inFlight }),
+    issue: createIssuing(config, { ...state, work, logger, metrics, clock, inFlight, limits }),
+    intake: limits,
+    maxConnections: config.maxConnections,
     trustBundle: () => trustBundleOf(state.cas.view()),
     configuration: () => configurationJson(state.identity.current()),
     readiness: () => readinessChecks({ ...state, lifetimeMs, clock, stopping: inFlight.draining }),

@@ -16,6 +16,7 @@ import { Certificate } from 'pkijs';
 import { caService, healthService, rpcErrorInfo, rpcStatus } from '../../src/grpc/definitions.js';
 import { createGrpcServer, type GrpcDeps, type GrpcServer } from '../../src/grpc/server.js';
 import type { Issued, IssueRequest } from '../../src/issue.js';
+import { openIntake } from '../../src/limits/intake.js';
 import { createMetrics } from '../../src/metrics.js';
 
 export const host = '127.0.0.1';
@@ -67,6 +68,7 @@ export function create(overrides: Partial<GrpcDeps> = {}) {
     logger,
     requestTimeoutMs: 10_000,
     clientAddress: (peer) => peer,
+    intake: openIntake,
     healthWatchIntervalMs: 5,
     ...overrides,
   };

@@ -4,6 +4,7 @@ import request from 'supertest';
 import { AppError } from '../../src/errors.js';
 import { type AppDeps, createApp } from '../../src/http/app.js';
 import type { Issued, IssueRequest } from '../../src/issue.js';
+import { openIntake } from '../../src/limits/intake.js';
 import { createMetrics } from '../../src/metrics.js';
 
 const chainPem = ['-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n'];
@@ -27,6 +28,7 @@ function lab(overrides: Partial<AppDeps> = {}) {
     logger: pino({ level: 'silent' }),
     requestTimeoutMs: 1000,
     clientAddress: (peer: string | undefined) => peer,
+    intake: openIntake,
     ...overrides,
   });
   return { app, seen, metrics };
