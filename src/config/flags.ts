@@ -132,6 +132,17 @@ export const serveFlags = {
     'refused requests a minute that get an audit line each, once for known and once for unknown callers; the rest are counted',
     '100',
   ),
+  'otlp-endpoint': flag(
+    'string',
+    'http or https URL of an OpenTelemetry collector that takes traces as OTLP over HTTP; not given: no traces',
+  ),
+  'trace-sampler': flag(
+    'string',
+    'parent: trace a request as its caller decided, else by --trace-ratio; ratio: by --trace-ratio alone',
+    'parent',
+  ),
+  'trace-ratio': flag('string', 'share of the requests that are traced, 0 to 1', '1'),
+  'trace-identities': flag('boolean', 'let traces name subject and certificate name of who asks', 'false'),
   'allow-private-issuers': flag('boolean', 'let wildcard issuers live on private or loopback addresses', 'false'),
   workers: flag(
     'string',

@@ -10,6 +10,7 @@ import { type FlagName, type FlagValues, flagNames, flagRow } from './flags.js';
 import { type KmsCaChoice, kmsCa } from './kms-ca.js';
 import { type LimitSettings, limitSettings, maxConnections } from './limits.js';
 import { type Pkcs11CaChoice, pkcs11Ca } from './pkcs11-ca.js';
+import { type TracingSettings, tracingSettings } from './telemetry.js';
 import { tsaSettings } from './tsa.js';
 
 export { parseDuration };
@@ -74,6 +75,8 @@ export interface ServeConfig {
   readonly maxConnections: number;
   /** Undefined: no audit trail is kept. */
   readonly audit?: AuditSettings;
+  /** Undefined: no traces. */
+  readonly tracing?: TracingSettings;
   readonly allowPrivateIssuers: boolean;
   /** Threads beside the main one; `auto` leaves the number to the machine. */
   readonly workers: number | 'auto';
@@ -127,6 +130,7 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     limits: limitSettings(read, { local: isLocal(ctLog, ca, storage), processors: availableParallelism() }),
     maxConnections: maxConnections(read),
     ...given('audit', auditSettings(read)),
+    ...given('tracing', tracingSettings(read)),
     allowPrivateIssuers: read.boolean('allow-private-issuers'),
     workers: workers(read),
     tokenReuse: read.oneOf('token-reuse', ['allow', 'deny']),

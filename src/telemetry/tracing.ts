@@ -14,9 +14,7 @@ export interface TracedRequest {
 }
 
 /** A place in a trace to which spans can be added later. */
-export interface TracePoint {
-  readonly traceId: string;
-}
+export type TracePoint = object;
 
 /**
  * Makes the spans of requests. What is not sampled costs next to nothing, nothing here throws for want of a collector, and
