@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs';
 import { open, type RootDatabase } from 'lmdb';
 import { messageOf } from '../errors.js';
+import { buildIndex } from './index-build.js';
 import { type Hash, sameHash } from './merkle.js';
 import { type DecodedLeaf, hashOf } from './tile-leaf.js';
 import type { TileReader } from './tile-reader.js';
@@ -29,6 +30,8 @@ export interface IndexCacheOptions {
   readonly keyOf: (leaf: DecodedLeaf) => Uint8Array;
   /** Called when LMDB could not write; the entries in question are found until the next `catchUp`. */
   readonly failed: (error: unknown) => void;
+  /** More entries than this that are missing are added behind, while the log is open; 20,000 unless told. */
+  readonly maxCatchUp?: number;
 }
 
 /** What the index was built for, and how far. */
@@ -38,6 +41,7 @@ interface Coverage {
   readonly last: Hash;
 }
 
+const defaultMaxCatchUp = 20_000;
 /** More rows than this waiting for LMDB, and the writer waits for it. */
 const maxWaiting = 50_000;
 /** LMDB is written when so many rows have gathered, or after this time: each of its commits costs an fsync. */
@@ -49,15 +53,21 @@ const bytesOf = { placed: 11, meta: 32 + 6 + 32 } as const;
 /**
  * Dedupe key → placement and leaf hash → index, in LMDB: a cache that can be rebuilt from the tiles, and is whenever it
  * does not fit the tree. Writes happen behind; lookups see them at once.
+ *
+ * An index that lacks many entries is built while the log is in use, and does not find all of the older ones until then:
+ * an entry that is submitted again is logged a second time, which RFC 6962 allows, and a proof by hash has to wait.
  */
 export class IndexCache {
   readonly #options: IndexCacheOptions;
   #db: RootDatabase<Buffer, Buffer>;
   readonly #waiting = new Map<string, Buffer>();
   #size = 0;
+  #incomplete = false;
+  #build: { readonly stop: AbortController; readonly done: Promise<void> } | undefined;
   /** Rows that no write has taken yet; they are in `#waiting` too. */
   #gathered: Row[] = [];
   #last: Hash | undefined;
+  #metaBehind = false;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<unknown> = Promise.resolve();
 
@@ -66,16 +76,27 @@ export class IndexCache {
     this.#db = openDatabase(options.directory);
   }
 
-  /** Opens the index and brings it up to the tree of `size`; throws what the storage or LMDB throws. */
+  /** Opens the index and brings it up to the tree of `size`, behind if that takes long; throws what storage or LMDB throw. */
   static async open(options: IndexCacheOptions, size: number, tiles: TileReader): Promise<IndexCache> {
     const cache = new IndexCache(options);
     await cache.catchUp(size, tiles);
     return cache;
   }
 
-  /** Entries covered: the tree size. */
+  /** The tree size. */
   get size(): number {
     return this.#size;
+  }
+
+  /** Whether entries before the opening may not be found yet. */
+  get building(): boolean {
+    return this.#incomplete;
+  }
+
+  /** Resolves when all entries are in LMDB, or when the index was closed; rejects when it could not be built. */
+  async complete(): Promise<void> {
+    await this.#build?.done;
+    await this.flush();
   }
 
   find(key: Uint8Array): Placed | undefined {
@@ -117,24 +138,30 @@ export class IndexCache {
   #startWrite(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#last === undefined || this.#gathered.length === 0) return;
-    const rows: Row[] = [...this.#gathered, [metaKey, this.#meta({ size: this.#size, last: this.#last })]];
+    if (this.#last === undefined || (this.#gathered.length === 0 && !this.#metaBehind)) return;
+    const rows = this.#gathered;
+    // While older entries are missing, how far it reaches is the build's to say.
+    if (!this.building) rows.push([metaKey, this.#meta({ size: this.#size, last: this.#last })]);
     this.#gathered = [];
+    this.#metaBehind = false;
     this.#writing = Promise.all([this.#writing, this.#write(rows)]);
     this.#writing.catch(this.#options.failed);
   }
 
-  /** Reads what the index has not seen from the data tiles; starts over when it is of another tree. */
+  /** Reads what the index has not seen from the data tiles, behind if it is much; starts over when it is of another tree. */
   async catchUp(size: number, tiles: TileReader): Promise<void> {
+    await this.#stopBuild();
     await this.#writing.catch(() => {});
     this.#writing = Promise.resolve();
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#gathered = [];
     this.#waiting.clear();
+    this.#incomplete = false;
     this.#size = await this.#usableSize(size, tiles);
-    if (this.#size + tileWidth * 100 < size) {
-      this.#options.logger.info({ entries: size - this.#size }, 'the index of the log is being built from its tiles');
+    if (size - this.#size > (this.#options.maxCatchUp ?? defaultMaxCatchUp)) {
+      this.#startBuild(size, tiles);
+      return;
     }
     while (this.#size < size) {
       const tile = Math.floor(this.#size / tileWidth);
@@ -146,9 +173,44 @@ export class IndexCache {
   }
 
   async close(): Promise<void> {
+    await this.#stopBuild();
     this.#startWrite();
     await this.#writing.catch(() => {});
     await this.#db.close();
+  }
+
+  #startBuild(size: number, tiles: TileReader): void {
+    const { logger, failed } = this.#options;
+    const stop = new AbortController();
+    let done = this.#size;
+    this.#incomplete = true;
+    this.#size = size;
+    const take = async (leaves: readonly DecodedLeaf[], first: number) => {
+      const entries = leaves.map((leaf, i) => this.#entryOf(leaf, first + i));
+      const last = entries.at(-1);
+      if (last === undefined) return;
+      // In order, so that a page of LMDB is written once.
+      const rows = entries.flatMap(rowsOf).sort(([a], [b]) => Buffer.compare(a, b));
+      await this.#write([...rows, [metaKey, this.#meta({ size: last.index + 1, last: last.leafHash })]]);
+      done = last.index + 1;
+    };
+    const finish = async () => {
+      await buildIndex({ tiles, size, done: () => done, take, logger, signal: stop.signal });
+      if (stop.signal.aborted) return;
+      this.#incomplete = false;
+      // What was added meanwhile has been written without saying how far the index reaches.
+      this.#metaBehind = true;
+      await this.flush();
+    };
+    const work = finish();
+    work.catch(failed);
+    this.#build = { stop, done: work };
+  }
+
+  async #stopBuild(): Promise<void> {
+    this.#build?.stop.abort();
+    await this.#build?.done.catch(() => {});
+    this.#build = undefined;
   }
 
   #entryOf(leaf: DecodedLeaf, index: number): IndexEntry {

@@ -23,7 +23,7 @@ export interface LogReads {
   entries(start: number, end: number): Promise<LogEntry[]>;
   inclusionProof(index: number, size: number): Promise<Hash[]>;
   consistencyProof(first: number, second: number): Promise<Hash[]>;
-  /** Index of a leaf below `size` by its leaf hash. */
+  /** Index of a leaf below `size` by its leaf hash; throws AppError CT_LOG_UNAVAILABLE while that may be unknown. */
   indexOf(leafHash: Hash, size: number): number | undefined;
 }
 
@@ -35,6 +35,8 @@ export interface ReadDeps {
   /** Entries of one answer. */
   readonly maxEntries: number;
 }
+
+const building = 'the index of the log is being built, and this hash is not in it yet';
 
 function invalid(detail: string): AppError {
   return new AppError('PARAMETER_INVALID', detail);
@@ -85,6 +87,8 @@ export function logReads(deps: ReadDeps): LogReads {
     indexOf(leafHash, size) {
       requireSize('tree_size', size);
       const found = index.indexOf(leafHash);
+      if (found === undefined && index.building)
+        throw new AppError('CT_LOG_UNAVAILABLE', building, { retryAfterSeconds: 30 });
       return found !== undefined && found < size ? found : undefined;
     },
   };

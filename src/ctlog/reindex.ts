@@ -63,6 +63,7 @@ export async function reindexLog(options: ReindexOptions): Promise<Reindexed> {
       head.size,
       counted,
     );
+    await index.complete();
     await index.close();
     if (failure.error !== undefined) throw failure.error;
     return { directory: indexDir, entries: index.size };
