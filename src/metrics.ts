@@ -13,6 +13,8 @@ export interface Metrics {
   readonly grpcHandled: Counter<'grpc_code' | 'grpc_method' | 'grpc_service' | 'grpc_type'>;
   /** Refusals and failures by reason code (docs/errors.md), and by the issuer that the token names (as `issued`, or `other`). */
   readonly rejections: Counter<'issuer' | 'reason'>;
+  /** Decisions of the policy by outcome (allowed, denied, would-deny) and by the rule that made them; `none` for no rule. */
+  readonly policyDecisions: Counter<'outcome' | 'rule'>;
   /** Seconds per step of the pipeline: token, policy, proof, sign, log. */
   readonly stage: Histogram<'stage'>;
   readonly configReloads: Counter<'result'>;
@@ -93,6 +95,12 @@ export function createMetrics(version: string, nodeVersion: string): Metrics {
       name: 'mayfly_rejections_total',
       help: 'Certificate requests that got no certificate, by reason and by the configured issuer that the token names, else other',
       labelNames: ['issuer', 'reason'],
+      registers,
+    }),
+    policyDecisions: new Counter({
+      name: 'mayfly_policy_decisions_total',
+      help: 'Decisions of the policy, by outcome and by the rule that made them (none: no rule)',
+      labelNames: ['outcome', 'rule'],
       registers,
     }),
     stage: new Histogram({

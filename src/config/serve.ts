@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import type { AddressRange } from '../client-address.js';
 import { AppError } from '../errors.js';
+import type { PolicySettings } from '../policy.js';
 import type { TsaSettings } from '../tsa/open.js';
 import { type AuditSettings, auditSettings } from './audit.js';
 import { trustedProxies } from './client-address.js';
@@ -10,6 +11,7 @@ import { type FlagName, type FlagValues, flagNames, flagRow } from './flags.js';
 import { type KmsCaChoice, kmsCa } from './kms-ca.js';
 import { type LimitSettings, limitSettings, maxConnections } from './limits.js';
 import { type Pkcs11CaChoice, pkcs11Ca } from './pkcs11-ca.js';
+import { policySettings } from './policy.js';
 import { type TracingSettings, tracingSettings } from './telemetry.js';
 import { tsaSettings } from './tsa.js';
 
@@ -80,6 +82,7 @@ export interface ServeConfig {
   readonly allowPrivateIssuers: boolean;
   /** Threads beside the main one; `auto` leaves the number to the machine. */
   readonly workers: number | 'auto';
+  readonly policy: PolicySettings;
   readonly tokenReuse: 'allow' | 'deny';
   readonly fips: boolean;
   readonly logType: 'dev' | 'prod';
@@ -133,6 +136,7 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     ...given('tracing', tracingSettings(read)),
     allowPrivateIssuers: read.boolean('allow-private-issuers'),
     workers: workers(read),
+    policy: policySettings(read),
     tokenReuse: read.oneOf('token-reuse', ['allow', 'deny']),
     fips: read.boolean('fips'),
     logType: read.oneOf('log_type', ['dev', 'prod']),
