@@ -10,7 +10,7 @@ import type { CertificateWork } from '../issuance/work.js';
 import { type IssueDeps, type Issued, type IssueRequest, type RequestContext, stageNames } from '../issue.js';
 import type { Limits } from '../limits/limits.js';
 import type { Metrics } from '../metrics.js';
-import { clientSigningAlgorithms, defaultKeyPolicy } from '../proof.js';
+import type { Policy } from '../policy.js';
 import type { TokenStore } from '../token-reuse.js';
 import type { IdentitySource } from './identity-source.js';
 import type { InFlight } from './in-flight.js';
@@ -26,20 +26,19 @@ export interface IssuingDeps {
   readonly clock: () => number;
   readonly inFlight: InFlight;
   readonly limits: Pick<Limits, 'admit'>;
+  readonly policy: Policy;
   readonly audit: Audit;
 }
 
 /** issue() with this server's parts put in, counted, and with one log line for each certificate. */
 export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
   const { metrics, logger } = deps;
-  const { clientSigningAlgorithms: names } = config;
-  const admission = { keyPolicy: names === undefined ? defaultKeyPolicy : clientSigningAlgorithms(names) };
   const issueDeps: IssueDeps = {
     issuers: () => deps.identity.current(),
     ca: deps.ca,
     admit: async (request) => {
       await deps.limits.admit(request);
-      return admission;
+      return deps.policy.admit(request);
     },
     intend: () => undefined,
     ctLog: deps.ctLog,
@@ -58,6 +57,7 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
         logger.info(logEntry(issued, context.requestId), 'certificate issued');
         return issued;
       } catch (error) {
+        deps.policy.noteFailure(error);
         metrics.rejections.inc({ reason: toAppError(error).code });
         throw error;
       }

@@ -25,6 +25,7 @@ import { createFront, type Front, sharesPort, stopListening } from './front.js';
 import { createInFlight } from './in-flight.js';
 import { createIssuing } from './issuing.js';
 import { createMetricsServer } from './metrics-server.js';
+import { openPolicy } from './open-policy.js';
 import { readinessChecks } from './readiness.js';
 import { openState, type State } from './state.js';
 import { openTrust } from './trust.js';
@@ -105,9 +106,10 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   const work = openWork(config, logger, deps.openThread);
   closing.add(() => work.close());
   const limits = createLimits(config.limits, { now: () => performance.now(), random: Math.random, logger, metrics });
+  const policy = openPolicy(config, { ...opening, identity: state.identity });
   const lifetimeMs = config.certificateLifetimeMs;
   const service = {
-    issue: createIssuing(config, { ...state, work, logger, metrics, clock, inFlight, limits }),
+    issue: createIssuing(config, { ...state, policy, work, logger, metrics, clock, inFlight, limits }),
     intake: limits,
     maxConnections: config.maxConnections,
     trustBundle: () => trustBundleOf(state.cas.view()),

@@ -1,0 +1,53 @@
+import type { Logger } from 'pino';
+import type { ServeConfig } from '../config/serve.js';
+import type { Issuers } from '../identity/issuers.js';
+import type { Metrics } from '../metrics.js';
+import { opaServer } from '../policy/opa.js';
+import { createPolicy, type Policy, serverRule } from '../policy.js';
+import { clientSigningAlgorithms, defaultKeyPolicy } from '../proof.js';
+import type { Closing } from './closing.js';
+import type { IdentitySource } from './identity-source.js';
+
+interface PolicyPlace {
+  readonly identity: IdentitySource;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly closing: Closing;
+}
+
+/**
+ * The policy that --policy-*, --opa-* and --client-signing-algorithms ask for; its rules come with each request's issuer.
+ * Throws AppError STARTUP.
+ */
+export function openPolicy(config: ServeConfig, { identity, logger, metrics, closing }: PolicyPlace): Policy {
+  const { policy: settings, clientSigningAlgorithms: names } = config;
+  const server = settings.opa === undefined ? undefined : opaServer(settings.opa);
+  if (server !== undefined) closing.add(() => server.close());
+  if (settings.dryRun) logger.warn('POLICY DRY RUN (--policy-dry-run): nobody is denied, would-be denials are logged');
+  const announce = (): void => {
+    for (const warning of warnings(identity.current(), config)) logger.warn(warning);
+  };
+  announce();
+  identity.onChange(announce);
+  return createPolicy(settings, {
+    keyPolicy: names === undefined ? defaultKeyPolicy : clientSigningAlgorithms(names),
+    server,
+    logger,
+    count: (outcome, rule) => metrics.policyDecisions.inc({ outcome, rule: label(rule) }),
+  });
+}
+
+/** The names of rules are as many as the configuration has; those that a policy server gives are not counted apart. */
+function label(rule: string | undefined): string {
+  if (rule === undefined) return 'none';
+  return rule.startsWith(`${serverRule}:`) ? serverRule : rule;
+}
+
+function warnings({ config }: Issuers, { policy }: ServeConfig): string[] {
+  return [...config.issuers, ...config.metaIssuers]
+    .filter((issuer) => issuer.policy.allow.length === 0 && (issuer.policy.fallback ?? policy.fallback) === 'deny')
+    .map(
+      ({ url }) =>
+        `no rule allows anything for issuer ${url}, and its policy default is deny: all its tokens are denied`,
+    );
+}
