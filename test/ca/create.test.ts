@@ -6,14 +6,15 @@ import { join } from 'node:path';
 import { AsnConvert } from '@peculiar/asn1-schema';
 import { Certificate as AsnCertificate } from '@peculiar/asn1-x509';
 import { loadChain } from '../../src/ca/chain.js';
-import { createChain } from '../../src/ca/create.js';
+import { createChain, signBelow, validity } from '../../src/ca/create.js';
 import { createEphemeralCa } from '../../src/ca/ephemeral.js';
 import { createKeySigner } from '../../src/ca/file-signer.js';
 import { certificateUse, keyUsageBit, parseCertificate } from '../../src/x509/certificate.js';
 import { describeName } from '../../src/x509/name.js';
-import { encodePem } from '../../src/x509/pem.js';
+import { decodePem, encodePem } from '../../src/x509/pem.js';
 import { encodeCertificate, encodeTbs } from '../../src/x509/tbs.js';
 import { sampleLeaf } from '../x509/golden.js';
+import { certify, nameOf, newKey } from './ceremony-drafts.js';
 import { now } from './chains.js';
 
 const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
@@ -49,6 +50,19 @@ test('another ASN.1 library reads the certificates back to the same bytes', () =
     const parsed = AsnConvert.parse(certificate, AsnCertificate);
     expect(Buffer.from(AsnConvert.serialize(parsed))).toEqual(Buffer.from(certificate));
   }
+});
+
+test("a certificate names its issuer's key as the issuer's certificate does, whatever that made it of", async () => {
+  const key = newKey();
+  const subjectKeyId = Uint8Array.from({ length: 32 }, (_, i) => i);
+  const company = { subject: nameOf('company'), issuer: nameOf('company'), key, signedBy: key, subjectKeyId };
+  const { der: certificate } = decodePem(certify(company), ['CERTIFICATE']);
+  const { spki } = intermediate;
+  const signed = await signBelow(
+    { certificate, signer: createKeySigner(key) },
+    { role: 'issuing', subject: nameOf('issuing'), spki, ...validity(now, 30), random: randomBytes },
+  );
+  expect(certificateUse(parseCertificate(signed)).authorityKeyId).toEqual(subjectKeyId);
 });
 
 test('the ephemeral CA issues directly from a P-256 root', async () => {
