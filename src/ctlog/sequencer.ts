@@ -2,6 +2,7 @@ import { AppError, messageOf } from '../errors.js';
 import { type Candidate, dedupeKey, sequencedLeaf } from './candidate.js';
 import type { IndexCache, IndexEntry, Placed } from './index-cache.js';
 import type { Issuers } from './issuers.js';
+import { CheckpointConflict } from './storage.js';
 import type { TileReader } from './tile-reader.js';
 import type { LogLogger, Placement, Writer } from './writer.js';
 
@@ -17,7 +18,7 @@ export interface SequencerOptions {
   readonly maxPending: number;
   /** An idle log's head is signed again when it is this old. */
   readonly resignIntervalMs: number;
-  /** Pause before a stopped writer's storage is read again; doubles up to a minute. */
+  /** Pause before a stopped writer's storage is read again; doubles up to ten seconds. */
   readonly reopenDelayMs: number;
   readonly commits?: CommitObserver | undefined;
 }
@@ -49,7 +50,7 @@ interface Pending {
 
 /** Entries of one batch: keeps a stage to a few megabytes and the queue moving. */
 const maxBatch = 1024;
-const maxReopenDelayMs = 60_000;
+const maxReopenDelayMs = 10_000;
 
 /**
  * Group commit: while one batch is being committed the next one gathers, and an idle log commits at once. Also gives a
@@ -213,11 +214,18 @@ export class Sequencer {
       this.#reopenDelayMs = this.#options.reopenDelayMs;
       logger.info({ size: writer.head.size }, 'the log has read its storage again and goes on');
     } catch (error) {
-      this.#reopenDelayMs = Math.min(this.#reopenDelayMs * 2, maxReopenDelayMs);
+      this.#slowDown(error);
       if (!writer.stopped) writer.halt('the index of the log cannot be brought up to date', error);
       logger.error({ err: error }, `the log stays stopped: ${messageOf(error)}`);
       this.scheduleReopen();
     }
+  }
+
+  /** Longer pauses spare a storage that is in trouble. A writer that was replaced is a standby, and asks in step. */
+  #slowDown(error: unknown): void {
+    const { reopenDelayMs } = this.#options;
+    const isStandby = error instanceof CheckpointConflict;
+    this.#reopenDelayMs = isStandby ? reopenDelayMs : Math.min(this.#reopenDelayMs * 2, maxReopenDelayMs);
   }
 
   /** What was queued while the index was incomplete may be in the log already. */

@@ -8,6 +8,7 @@ import { checkLog } from '../../src/ctlog/check.js';
 import { openDirectoryStorage } from '../../src/ctlog/directory-storage.js';
 import type { EmbeddedLog } from '../../src/ctlog/log.js';
 import { leafHash, verifyConsistency, verifyInclusion } from '../../src/ctlog/merkle.js';
+import { CheckpointConflict } from '../../src/ctlog/storage.js';
 import { chain, issuerKeyHash, newCertificate, newPrecertificate, party } from './certificates.js';
 import { newLogKey, openLog, origin, submission, temporaryDirectory } from './fixtures.js';
 
@@ -350,4 +351,29 @@ test('a stage that was torn before its commit is removed', async () => {
   const again = await open();
   expect(readdirSync(join(directory.path, 'log/.writer/stages'))).toEqual([]);
   await again.close();
+});
+
+test('a writer that was replaced asks for its place at the same pace, however often it is refused', async () => {
+  const storage = openDirectoryStorage(join(directory.path, 'log'));
+  let refusals = 0;
+  const replaced = new Proxy(storage, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name, target);
+      if (name === 'replaceCheckpoint' && refusals === 1)
+        return () => Promise.reject(new CheckpointConflict('replaced'));
+      if (name === 'loadCheckpoint' && refusals > 0 && refusals < 40) {
+        refusals += 1;
+        return () => Promise.reject(new CheckpointConflict('another process has the lease'));
+      }
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  const log = await open({ storage: replaced });
+  refusals = 1;
+  await expect(log.submit(submission())).rejects.toMatchObject({ code: 'CT_LOG_UNAVAILABLE' });
+  // With pauses that double, forty of them would outlast everybody.
+  while (!log.readiness().ok) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(refusals).toBe(40);
+  await log.submit(submission());
+  await log.close();
 });
