@@ -1,11 +1,13 @@
 import { isIP } from 'node:net';
-import type { handleUnaryCall, Metadata, ServerUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { type handleUnaryCall, Metadata, type ServerUnaryCall, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import type { ClientAddress } from '../client-address.js';
 import { AppError, toAppError } from '../errors.js';
 import { v2Answer } from '../http/signing-cert.js';
 import type { Issued, IssueRequest, RequestContext } from '../issue.js';
 import type { Intake } from '../limits/intake.js';
+import { grpcSpan } from '../telemetry/requests.js';
+import type { Tracing } from '../telemetry/tracing.js';
 import { createSigningCertificateRequest } from './definitions.js';
 import { firstText, requestIdOfCall, statusOf } from './rpc-status.js';
 import { lastFieldOf } from './wire.js';
@@ -20,6 +22,8 @@ export interface CaServiceDeps {
   readonly requestTimeoutMs: number;
   readonly clientAddress: ClientAddress;
   readonly intake: Intake;
+  /** Undefined: no traces. */
+  readonly tracing?: Tracing | undefined;
 }
 
 /**
@@ -28,20 +32,43 @@ export interface CaServiceDeps {
  */
 export function caHandlers(deps: CaServiceDeps): UntypedServiceImplementation {
   return {
-    CreateSigningCertificate: unary<Buffer>(deps, async (call, signal) => {
-      const forwardedFor = call.metadata.get('x-forwarded-for').join(',');
-      const clientAddress = deps.clientAddress(addressOf(call.getPeer()), forwardedFor);
-      const context = { requestId: requestIdOfCall(call.metadata), clientAddress };
-      await deps.intake.arrive(context);
-      const issued = await deps.intake.run(signal, async () =>
-        deps.issue(readRequest(call.request, call.metadata), signal, context),
-      );
-      return snakeKeys(v2Answer(issued));
-    }),
+    CreateSigningCertificate: unary<Buffer>(
+      deps,
+      traced(deps, async (call, signal) => {
+        const forwardedFor = call.metadata.get('x-forwarded-for').join(',');
+        const clientAddress = deps.clientAddress(addressOf(call.getPeer()), forwardedFor);
+        const context = { requestId: requestIdOfCall(call.metadata), clientAddress };
+        await deps.intake.arrive(context);
+        const issued = await deps.intake.run(signal, async () =>
+          deps.issue(readRequest(call.request, call.metadata), signal, context),
+        );
+        return snakeKeys(v2Answer(issued));
+      }),
+    ),
     GetTrustBundle: unary(deps, async () => ({
       chains: deps.trustBundle().map((certificates) => ({ certificates })),
     })),
     GetConfiguration: unary(deps, async () => snakeKeys(deps.configuration())),
+  };
+}
+
+/** The same in a span, whose traceparent goes back to the caller. */
+function traced<Request>({ tracing }: CaServiceDeps, answer: Answer<Request>): Answer<Request> {
+  if (tracing === undefined) return answer;
+  return (call, signal) => {
+    const { metadata } = call;
+    const given = (key: string): string | undefined => firstText(metadata, key) || undefined;
+    const seen = {
+      requestId: requestIdOfCall(metadata),
+      traceparent: given('traceparent'),
+      tracestate: given('tracestate'),
+    };
+    return tracing.request(grpcSpan(call.getPath().slice(1), seen), (traceparent) => {
+      const sent = new Metadata();
+      sent.set('traceparent', traceparent);
+      call.sendMetadata(sent);
+      return answer(call, signal);
+    });
   };
 }
 

@@ -5,6 +5,8 @@ import type { Intake } from '../limits/intake.js';
 import type { OnQuota, QuotaState } from '../limits/quota.js';
 import { rateLimitFields } from '../limits/rate-limit-fields.js';
 import { requestIdOf } from '../request-id.js';
+import { httpSpan } from '../telemetry/requests.js';
+import type { Tracing } from '../telemetry/tracing.js';
 import { bodyLimit, readBody } from './body.js';
 import { type Exchange, headerOf, type Observers, observe, send, sendError, timeLimit } from './exchange.js';
 import { type JsonObject, parseJsonBody } from './json-body.js';
@@ -15,6 +17,8 @@ export interface IssuingRouteDeps extends Observers {
   readonly requestTimeoutMs: number;
   readonly clientAddress: ClientAddress;
   readonly intake: Intake;
+  /** Undefined: no traces. */
+  readonly tracing?: Tracing | undefined;
 }
 
 /** How one version of the API reads a request and writes its answer. */
@@ -38,11 +42,25 @@ const versions = {
 export type IssuingPath = keyof typeof versions;
 export const issuingPaths = Object.keys(versions) as readonly IssuingPath[];
 
-/**
- * Issues the certificate that a request asks for and answers with it; rejects with what went wrong. What is refused for
- * the number of requests is refused before body and token are looked at.
- */
-export async function answerWithCertificate(
+/** Issues the certificate that a request asks for and answers with it, traced if need be; rejects with what went wrong. */
+export function answerWithCertificate(
+  deps: IssuingRouteDeps,
+  path: IssuingPath,
+  request: IncomingMessage,
+  response: ServerResponse,
+  requestId: string,
+): Promise<void> {
+  if (deps.tracing === undefined) return answer(deps, path, request, response, requestId);
+  const traceparent = headerOf(request, 'traceparent');
+  const seen = { requestId, traceparent, tracestate: headerOf(request, 'tracestate') };
+  return deps.tracing.request(httpSpan(path, versions[path].status, seen), (ours) => {
+    response.setHeader('traceparent', ours);
+    return answer(deps, path, request, response, requestId);
+  });
+}
+
+/** What is refused for the number of requests is refused before body and token are looked at. */
+async function answer(
   deps: IssuingRouteDeps,
   path: IssuingPath,
   request: IncomingMessage,

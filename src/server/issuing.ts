@@ -11,6 +11,8 @@ import { type IssueDeps, type Issued, type IssueRequest, type RequestContext, st
 import type { Limits } from '../limits/limits.js';
 import type { Metrics } from '../metrics.js';
 import type { Policy } from '../policy.js';
+import type { IssuerNames } from '../telemetry/issuer-label.js';
+import type { SpanAttributes, Tracing } from '../telemetry/tracing.js';
 import type { TokenStore } from '../token-reuse.js';
 import type { IdentitySource } from './identity-source.js';
 import type { InFlight } from './in-flight.js';
@@ -28,11 +30,15 @@ export interface IssuingDeps {
   readonly limits: Pick<Limits, 'admit'>;
   readonly policy: Policy;
   readonly audit: Audit;
+  readonly issuerNames: IssuerNames;
+  /** Undefined: no traces. */
+  readonly tracing?: Tracing | undefined;
 }
 
 /** issue() with this server's parts put in, counted, and with one log line for each certificate. */
 export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
-  const { metrics, logger } = deps;
+  const { metrics, logger, tracing, issuerNames } = deps;
+  const issuedOf = bound((issuer) => metrics.issued.labels({ issuer }));
   const issueDeps: IssueDeps = {
     issuers: () => deps.identity.current(),
     ca: deps.ca,
@@ -47,18 +53,20 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
     lifetimeMs: config.certificateLifetimeMs,
     clock: deps.clock,
     random: pooledRandom(randomBytes),
-    observe: stageObserver(metrics),
+    observe: tracing === undefined ? stageObserver(metrics) : tracedObserver(stageObserver(metrics), tracing),
   };
   return (request: IssueRequest, signal: AbortSignal, context: RequestContext): Promise<Issued> =>
     deps.inFlight.run(async () => {
       try {
         const issued = await recordedIssue(deps.audit, request, issueDeps, signal, context);
         metrics.newCerts.inc();
+        issuedOf(issuerNames.of(issued.principal.issuer)).inc();
+        if (tracing?.identities) tracing.annotate(identityOf(issued));
         logger.info(logEntry(issued, context.requestId), 'certificate issued');
         return issued;
       } catch (error) {
         deps.policy.noteFailure(error);
-        metrics.rejections.inc({ reason: toAppError(error).code });
+        metrics.rejections.inc({ issuer: issuerNames.ofToken(request.token), reason: toAppError(error).code });
         throw error;
       }
     });
@@ -68,6 +76,28 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
 function stageObserver(metrics: Metrics): IssueDeps['observe'] {
   const stages = new Map(stageNames.map((stage) => [stage, metrics.stage.labels({ stage })]));
   return (stage, seconds) => stages.get(stage)?.observe(seconds);
+}
+
+function tracedObserver(observe: IssueDeps['observe'], tracing: Tracing): IssueDeps['observe'] {
+  return (stage, seconds, agoSeconds) => {
+    observe(stage, seconds, agoSeconds);
+    tracing.past(stage, seconds, undefined, agoSeconds);
+  };
+}
+
+/** What `make` gives for each name, made once. */
+function bound<T>(make: (name: string) => T): (name: string) => T {
+  const known = new Map<string, T>();
+  return (name) => {
+    const found = known.get(name) ?? make(name);
+    known.set(name, found);
+    return found;
+  };
+}
+
+function identityOf({ principal }: Issued): SpanAttributes {
+  const { issuer, subject, san } = principal;
+  return { 'mayfly.issuer': issuer, 'mayfly.subject': subject, 'mayfly.san': san.value };
 }
 
 /** Unpredictable bytes for many small requests from few large ones: one call takes 5 µs, whatever its size. */

@@ -3,7 +3,7 @@ import type { Router } from 'express';
 import { type CtLogChoice, readCtLogsFile } from '../config/ct-logs.js';
 import type { ServeConfig } from '../config/serve.js';
 import { checkAcceptedRoots } from '../ct/accepted-roots.js';
-import type { CtLogs } from '../ct/log.js';
+import type { CtLog, CtLogs } from '../ct/log.js';
 import { type LogSet, openLogSet } from '../ct/log-set.js';
 import { AppError, messageOf } from '../errors.js';
 import { watchDirectory } from './identity-source.js';
@@ -20,6 +20,8 @@ export interface OpenedLogs {
   readonly ctLog: CtLogs | undefined;
   /** The reading and submitting endpoints by path, such as `/ctlog`; only our own log has them here. */
   readonly routes: ReadonlyMap<string, Router>;
+  /** The logs in use, one by one. */
+  each(): readonly Pick<CtLog, 'name' | 'readiness'>[];
   /** Every log whose SCTs a certificate may carry, or has carried before. */
   published(): readonly PublishedLog[];
   /** Time of our own log's tree head, in milliseconds since the epoch. */
@@ -70,6 +72,7 @@ async function noLogs(record: LogRecord): Promise<OpenedLogs> {
   return {
     ctLog: undefined,
     routes: new Map(),
+    each: () => [],
     published,
     findEntry,
     beforeChange() {},
@@ -133,6 +136,10 @@ class Logs implements OpenedLogs {
       readiness: () => set().readiness(),
       close: () => this.close(),
     };
+  }
+
+  each(): readonly CtLog[] {
+    return this.#current.members.map(({ log }) => log);
   }
 
   async start({ file }: Several): Promise<void> {

@@ -1,8 +1,10 @@
 import type { Audit } from '../audit/audit.js';
 import type { CertificateAuthority } from '../ca/authority.js';
-import type { CtLogs } from '../ct/log.js';
+import type { CtLogs, Readiness } from '../ct/log.js';
 import type { Check } from '../http/app.js';
+import { type IssuerNames, issuerHealth } from '../telemetry/issuer-label.js';
 import type { IdentitySource } from './identity-source.js';
+import type { OpenedLogs } from './open-log.js';
 import type { Timestamps } from './open-tsa.js';
 
 export interface ReadinessDeps {
@@ -15,6 +17,9 @@ export interface ReadinessDeps {
   /** Undefined without a timestamp authority. */
   readonly timestamps: Pick<Timestamps, 'routes' | 'trouble'>;
   readonly audit: Pick<Audit, 'kept' | 'trouble'>;
+  readonly logs: Pick<OpenedLogs, 'each'>;
+  readonly issuerNames: IssuerNames;
+  readonly storageTrouble: () => string | undefined;
   readonly lifetimeMs: number;
   readonly clock: () => number;
   readonly stopping: () => boolean;
@@ -28,13 +33,31 @@ export function readinessChecks(deps: ReadinessDeps): Check[] {
     { ...check('certificate-authority', caTrouble(deps)), ...caNotice(deps) },
     check('signer', deps.signerTrouble()),
     check('ct-log', logTrouble(deps.ctLog)),
+    ...deps.logs.each().map((log) => ({ ...optional('log', log.readiness()), target: log.name })),
+    ...issuerChecks(deps),
+    optional('storage', readinessOf(deps.storageTrouble())),
     ...(deps.audit.kept ? [check('audit-trail', auditTrouble(deps.audit))] : []),
     ...(deps.timestamps.routes === undefined ? [] : [check('timestamp-authority', deps.timestamps.trouble())]),
   ];
 }
 
+/** What is good to know of issuers and logs one by one, and no reason to send no requests here. */
+function optional(name: string, readiness: Readiness): Check {
+  return { name, ...readiness, required: false };
+}
+
+/** No issuer is required: which of them is down is the business of those who use it. */
+function issuerChecks({ identity, issuerNames }: ReadinessDeps): Check[] {
+  const health = issuerHealth(identity.current(), issuerNames);
+  return [...health].map(([issuer, { failure }]) => ({ ...optional('issuer', readinessOf(failure)), target: issuer }));
+}
+
+function readinessOf(trouble: string | undefined): Readiness {
+  return trouble === undefined ? { ok: true } : { ok: false, reason: trouble };
+}
+
 function check(name: string, trouble: string | undefined): Check {
-  return trouble === undefined ? { name, ok: true } : { name, ok: false, reason: trouble };
+  return { name, ...readinessOf(trouble), required: true };
 }
 
 /** Worth saying, and no reason to send no requests here. */

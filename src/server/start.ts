@@ -1,4 +1,4 @@
-import { availableParallelism } from 'node:os';
+import { availableParallelism, hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { clientAddressOf } from '../client-address.js';
@@ -9,12 +9,15 @@ import { createGrpcServer } from '../grpc/server.js';
 import { createApp } from '../http/app.js';
 import { shareWithGrpc } from '../http/shared-port.js';
 import { loadTls } from '../http/tls.js';
+import type { Issuers } from '../identity/issuers.js';
 import { type OpenThread, openThreadedWork } from '../issuance/threads.js';
 import { type CertificateWork, localWork } from '../issuance/work.js';
 import { createLimits } from '../limits/limits.js';
 import { listen, urlHost } from '../listen.js';
 import { createLogger } from '../log.js';
-import { createMetrics } from '../metrics.js';
+import { createMetrics, type Metrics } from '../metrics.js';
+import { observeInstance } from '../telemetry/instance-metrics.js';
+import type { Tracing } from '../telemetry/tracing.js';
 import { readTrustConfig } from '../trust/services.js';
 import { packageVersion } from '../version.js';
 import { trustBundleOf } from './ca-view.js';
@@ -100,26 +103,32 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   closing.add(() => stopListening(metricsServer));
   const url = `${front.scheme}://${urlHost(config.http.host)}:${port}`;
 
+  const tracing = await traces(config, metrics, logger);
+  if (tracing !== undefined) closing.add(() => tracing.close());
   const inFlight = createInFlight();
-  const opening = { environment: deps.environment, logger, metrics, clock, closing, inFlight };
+  const opening = { environment: deps.environment, logger, metrics, clock, closing, inFlight, tracing };
   const state = await openState(config, url, opening);
-  const work = openWork(config, logger, deps.openThread);
+  const work = openWork(config, logger, metrics, deps.openThread);
   closing.add(() => work.close());
   const limits = createLimits(config.limits, { now: () => performance.now(), random: Math.random, logger, metrics });
   const policy = openPolicy(config, { ...opening, identity: state.identity });
   const lifetimeMs = config.certificateLifetimeMs;
   const service = {
-    issue: createIssuing(config, { ...state, policy, work, logger, metrics, clock, inFlight, limits }),
+    issue: createIssuing(config, { ...state, policy, work, logger, metrics, clock, inFlight, limits, tracing }),
     intake: limits,
     maxConnections: config.maxConnections,
     trustBundle: () => trustBundleOf(state.cas.view()),
     configuration: () => configurationJson(state.identity.current()),
     readiness: () => readinessChecks({ ...state, lifetimeMs, clock, stopping: inFlight.draining }),
     metrics,
+    tracing,
     logger,
     requestTimeoutMs: config.requestTimeoutMs,
     clientAddress: clientAddressOf(config.trustedProxies),
   };
+  const { readiness } = service;
+  const issuers = (): Issuers => state.identity.current();
+  observeInstance(metrics, { readiness, issuers, names: state.issuerNames, work, inFlight: inFlight.count });
   const trust = openTrust(config.dataDir, {
     ...state,
     services,
@@ -181,9 +190,24 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
 }
 
 /** One thread for each core but the first, which the main thread keeps busy with HTTP and the log. */
-function openWork(config: ServeConfig, logger: Logger, openThread: OpenThread | undefined): CertificateWork {
+function openWork(
+  config: ServeConfig,
+  logger: Logger,
+  metrics: Metrics,
+  openThread: OpenThread | undefined,
+): CertificateWork {
   const count = config.workers === 'auto' ? availableParallelism() - 1 : config.workers;
-  return openThread === undefined || count === 0 ? localWork : openThreadedWork({ count, openThread, logger });
+  const onReplace = (): void => metrics.threadReplacements.inc();
+  return openThread === undefined || count === 0
+    ? localWork
+    : openThreadedWork({ count, openThread, logger, onReplace });
+}
+
+/** Loads OpenTelemetry only for those who want traces: it takes as long to load as the rest of the server. */
+async function traces({ tracing }: ServeConfig, { registry }: Metrics, logger: Logger): Promise<Tracing | undefined> {
+  if (tracing === undefined) return undefined;
+  const { openTracing } = await import('../telemetry/otel.js');
+  return openTracing(tracing, { version: packageVersion(), instance: hostname(), registry, logger });
 }
 
 function tufPlaces({ dataDir, tufDir }: ServeConfig) {

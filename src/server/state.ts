@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Router } from 'express';
 import type { Logger } from 'pino';
 import { type Audit, noAudit, openAudit } from '../audit/audit.js';
@@ -11,6 +11,9 @@ import { AppError } from '../errors.js';
 import { createFetcher } from '../identity/fetcher.js';
 import { proxyFromEnv } from '../identity/proxy.js';
 import type { Metrics } from '../metrics.js';
+import { type IssuerNames, issuerNames } from '../telemetry/issuer-label.js';
+import { tracedFetcher } from '../telemetry/traced-fetcher.js';
+import type { Tracing } from '../telemetry/tracing.js';
 import { openTokenStore, type TokenStore } from '../token-reuse.js';
 import { packageVersion } from '../version.js';
 import type { CaSource } from './ca-source.js';
@@ -21,12 +24,15 @@ import { publicUrlOf } from './instance.js';
 import { openCas } from './open-ca.js';
 import { type OpenedLogs, openLog } from './open-log.js';
 import { openTimestamps, type Timestamps } from './open-tsa.js';
+import { watchStorage } from './storage-watch.js';
 import type { PublishedLog } from './trust.js';
 
 /** What a running server holds open. */
 export interface State {
   readonly publicUrl: string;
   readonly identity: IdentitySource;
+  /** Issuers as metrics name them. */
+  readonly issuerNames: IssuerNames;
   readonly ca: () => CertificateAuthority;
   /** The same CAs with what comes and what was: changes are to be had here. */
   readonly cas: CaSource;
@@ -39,10 +45,12 @@ export interface State {
   readonly ctlogRoutes: ReadonlyMap<string, Router>;
   /** Reads as it is now: a reload changes it. */
   readonly publishedLogs: readonly PublishedLog[];
-  readonly logs: Pick<OpenedLogs, 'beforeChange' | 'reload'>;
+  readonly logs: Pick<OpenedLogs, 'beforeChange' | 'reload' | 'each'>;
   readonly tokens: TokenStore | undefined;
   readonly timestamps: Timestamps;
   readonly audit: Audit;
+  /** Why what is to be written soon may not be. */
+  readonly storageTrouble: () => string | undefined;
 }
 
 export interface StateDeps {
@@ -52,6 +60,8 @@ export interface StateDeps {
   readonly clock: () => number;
   readonly closing: Closing;
   readonly inFlight: InFlight;
+  /** Undefined: no traces. */
+  readonly tracing?: Tracing | undefined;
 }
 
 /**
@@ -59,13 +69,15 @@ export interface StateDeps {
  * before what leaves traces on disk. `listenUrl` names the instance when nothing else does.
  */
 export async function openState(config: ServeConfig, listenUrl: string, deps: StateDeps): Promise<State> {
-  const { clock, closing, logger, metrics } = deps;
+  const { clock, closing, logger, metrics, tracing } = deps;
+  const names = issuerNames(() => identity.current());
   const identity = openIdentitySource(config.identityConfigPath, config.identityConfigGiven, {
     issuers: {
-      fetcher: createFetcher({ proxyFor: proxyFromEnv(deps.environment) }),
+      fetcher: tracedFetcher(createFetcher({ proxyFor: proxyFromEnv(deps.environment) }), tracing),
       clock,
       allowPrivateIssuers: config.allowPrivateIssuers,
       onFetch: (issuer, error) => {
+        metrics.keyFetches.inc({ issuer: names.of(issuer), result: error === undefined ? 'ok' : 'failed' });
         if (error !== undefined) logger.warn({ issuer, err: error.cause }, error.detail);
       },
     },
@@ -92,7 +104,10 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
       'the root key still lies beside the server, which never needs it: move the directory offline/ to a safe place',
     );
   }
-  const log = await openLog(config, { cas, data, publicUrl, logger, metrics, clock });
+  const directories = [config.dataDir, ...(config.ctlogDir === undefined ? [] : [dirname(resolve(config.ctlogDir))])];
+  const storage = await watchStorage(directories, { metrics, logger });
+  closing.add(async () => storage.close());
+  const log = await openLog(config, { cas, data, publicUrl, logger, metrics, tracing, clock });
   closing.add(() => log.close());
   const audit = await openTrail(config, { ...deps, publicUrl, log });
   closing.add(() => audit.close());
@@ -105,6 +120,7 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
   return {
     publicUrl,
     identity,
+    issuerNames: names,
     ca: cas.current,
     cas,
     signerTrouble: cas.signerTrouble,
@@ -119,6 +135,7 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
     tokens,
     timestamps,
     audit,
+    storageTrouble: storage.trouble,
   };
 }
 

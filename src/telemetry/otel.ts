@@ -30,7 +30,7 @@ import type { SpanAttributes, TracedRequest, TracePoint, Tracing } from './traci
 
 export interface OtelDeps {
   readonly version: string;
-  /** The public URL, as service.instance.id. */
+  /** What tells this process from others of the service: its host name. */
   readonly instance: string;
   readonly registry: Registry;
   readonly logger: Pick<Logger, 'warn'>;
