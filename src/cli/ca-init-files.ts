@@ -75,7 +75,9 @@ export async function initFiles(
   }
   const stray = Object.keys(paths).find((flag) => !pieces.some((piece) => piece.flag === flag));
   if (stray !== undefined) throw new AppError('STARTUP', `--${stray}: this ceremony makes only ${needed}`);
-  return pieces.map((piece) => ({ ...piece, path: paths[piece.flag] ?? '' }));
+  // Outside of keys/, which is the server's alone, certificates are for everybody.
+  const isPrivate = ({ content }: Piece): boolean => content.includes('PRIVATE KEY');
+  return pieces.map((piece) => ({ ...piece, path: paths[piece.flag] ?? '', isPrivate: isPrivate(piece) }));
 }
 
 async function rootPieces(keys: MadeKeys, certificates: CeremonyCertificates): Promise<readonly Piece[]> {

@@ -204,6 +204,7 @@ describe('single files', () => {
     const lab = open();
     await init(lab, { paths: pathsIn(lab, all) });
     expect(readdirSync(lab.at()).sort()).toEqual([...all].sort());
+    expect(all.map((name) => mode(lab.at(name)))).toEqual(['600', '644', '600', '644']);
     const signer = openFileSigner(read(lab.at('key-out')));
     expect(loadChain(read(lab.at('chain-out')), signer, clock()).chain).toHaveLength(2);
     expect(oneLine(lab.out())).toContain(
