@@ -12,9 +12,11 @@ const commands = new Map<string, () => Promise<Register>>(
     quickstart: async () => (await import('./cli/quickstart.js')).registerQuickstart,
     request: async () => (await import('./cli/request.js')).registerRequest,
     check: async () => (await import('./cli/check.js')).registerCheck,
+    policy: async () => (await import('./cli/policy.js')).registerPolicy,
     log: async () => (await import('./cli/log.js')).registerLog,
     trust: async () => (await import('./cli/trust.js')).registerTrust,
     ca: async () => (await import('./cli/ca.js')).registerCa,
+    audit: async () => (await import('./cli/audit.js')).registerAudit,
   }),
 );
 

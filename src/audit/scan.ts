@@ -68,7 +68,8 @@ function goodLine(bytes: Buffer, head: Head | undefined): AuditLine | undefined 
   }
 }
 
-function measure(fd: number, from: number): ScannedFile['torn'] {
+/** What a file holds from this offset on; undefined for nothing. */
+export function measure(fd: number, from: number): ScannedFile['torn'] {
   const bytes = fs.fstatSync(fd).size - from;
   if (bytes <= 0) return undefined;
   const hash = createHash('sha256');
@@ -100,7 +101,8 @@ export function findPredecessor(path: string): { readonly file: string; readonly
   return { file: found.file, scanned: reading(join(directory, found.file), scanFile) };
 }
 
-function firstLineOf(path: string): AuditLine | undefined {
+/** Undefined where a file does not begin with a line of a trail. */
+export function firstLineOf(path: string): AuditLine | undefined {
   if (!fs.statSync(path).isFile()) return undefined;
   return reading(path, (fd) => {
     for (const { bytes, whole } of linesOf(fd)) return whole ? goodLine(bytes, undefined) : undefined;
@@ -108,7 +110,8 @@ function firstLineOf(path: string): AuditLine | undefined {
   });
 }
 
-function reading<T>(path: string, read: (fd: number) => T): T {
+/** Opens a file for as long as `read` takes. */
+export function reading<T>(path: string, read: (fd: number) => T): T {
   const fd = fs.openSync(path, 'r');
   try {
     return read(fd);

@@ -53,19 +53,21 @@ export interface InstanceOptions {
   readonly main?: string | undefined;
   /** Directory of the log, if not in the data directory. */
   readonly logDir?: string | undefined;
+  /** Further flags of `mayfly serve`. */
+  readonly flags?: readonly string[] | undefined;
 }
 
 const readyWithinMs = 60_000;
 const pollMs = 10;
 
 /** Prepares an instance with an issuer of its own. */
-export async function createInstance({ main = builtMain, logDir }: InstanceOptions = {}): Promise<Instance> {
+export async function createInstance({ main = builtMain, logDir, flags = [] }: InstanceOptions = {}): Promise<Instance> {
   if (!existsSync(main)) throw new Error(`${main} is missing; run npm run build first`);
   const dir = mkdtempSync(join(tmpdir(), 'mayfly-fault-'));
   const issuer = await startIssuer({ alg: 'ES256' });
   const ports = [await freePort(), await freePort(), await freePort()];
   const dataDir = join(dir, 'data');
-  const args = [main, 'serve', ...flagsOf(dir, issuer, ports)];
+  const args = [main, 'serve', ...flagsOf(dir, issuer, ports), ...flags];
   if (logDir !== undefined) args.push('--ctlog-dir', logDir);
   const url = `http://127.0.0.1:${ports[0]}`;
   const origin = `127.0.0.1:${ports[0]}/ctlog`;
