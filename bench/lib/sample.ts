@@ -15,15 +15,30 @@ const sampleSize = 25;
  * checkpoint. Throws with what is wrong.
  */
 export async function checkMayfly(target: Target, corpus: string): Promise<string> {
-  const trust = await loadTrust({ url: target.url } as Parameters<typeof loadTrust>[0], { fetch });
+  const check = await certificateCheck(target);
   for (const request of await firstRequests(corpus, sampleSize)) {
-    const answer = await fetch(`${target.url}${request.path}`, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json', ...request.headers },
-      body: request.body,
-    });
+    const answer = await sendRequest(target, request);
     const text = await answer.text();
     if (!answer.ok) throw new Error(`a request of the sample was answered ${answer.status}: ${text}`);
+    await check(request, text);
+  }
+  const issued = (await target.metrics()).get('fulcio_new_certs');
+  const size = Number((await (await fetch(`${target.url}/ctlog/checkpoint`)).text()).split('\n')[1]);
+  if (issued !== size) throw new Error(`${issued} certificates were issued and the log has ${size} entries`);
+  return `${sampleSize} certificates checked; ${issued} issued and ${size} entries in the log`;
+}
+
+export function sendRequest(target: Pick<Target, 'url'>, request: CorpusRequest): Promise<Response> {
+  const headers = { 'Content-Type': 'application/json', ...request.headers };
+  return fetch(`${target.url}${request.path}`, { method: 'POST', headers, body: request.body });
+}
+
+/** Every check of a careful client, for answers of `target`: resolves with a function that throws with what is wrong. */
+export async function certificateCheck(
+  target: Target,
+): Promise<(request: CorpusRequest, answer: string) => Promise<void>> {
+  const trust = await loadTrust({ url: target.url } as Parameters<typeof loadTrust>[0], { fetch });
+  return async (request, text) => {
     const [leaf, ...chain] = chainOf(text);
     if (leaf === undefined) throw new Error('a request of the sample was answered without a certificate');
     const expectedKey = request.publicKey ?? new Uint8Array();
@@ -35,11 +50,7 @@ export async function checkMayfly(target: Target, corpus: string): Promise<strin
     const wrong = checks.find(({ name, status }) => status !== 'passed' && !(name === 'key' && !request.publicKey));
     if (wrong !== undefined)
       throw new Error(`a certificate of the sample failed the check "${wrong.name}": ${wrong.detail}`);
-  }
-  const issued = (await target.metrics()).get('fulcio_new_certs');
-  const size = Number((await (await fetch(`${target.url}/ctlog/checkpoint`)).text()).split('\n')[1]);
-  if (issued !== size) throw new Error(`${issued} certificates were issued and the log has ${size} entries`);
-  return `${sampleSize} certificates checked; ${issued} issued and ${size} entries in the log`;
+  };
 }
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -50,7 +61,7 @@ function chainOf(text: string): Uint8Array[] {
   return answer.signedCertificateEmbeddedSct.chain.certificates.map((pem) => decodePem(pem, ['CERTIFICATE']).der);
 }
 
-interface CorpusRequest {
+export interface CorpusRequest {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
@@ -59,7 +70,7 @@ interface CorpusRequest {
 }
 
 /** Reads the first requests of an HTTP corpus. */
-async function firstRequests(path: string, count: number): Promise<CorpusRequest[]> {
+export async function firstRequests(path: string, count: number): Promise<CorpusRequest[]> {
   const file = await open(path);
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(count * 16_384), 0, count * 16_384, 0);
