@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { parseIdentityConfig } from '../config/identity.js';
+import type { IssuerConfig } from '../config/identity-types.js';
 import { AppError, messageOf } from '../errors.js';
 import { createFetcher } from '../identity/fetcher.js';
 import { type Finding, inspectToken } from '../identity/inspect.js';
@@ -10,6 +11,7 @@ import type { Principal } from '../identity/principal.js';
 import { proxyFromEnv } from '../identity/proxy.js';
 import { quote } from '../identity/quote.js';
 import { extensionNames, identityExtensions, sigstoreArc } from '../x509/extensions.js';
+import { describeRules } from './policy-rules.js';
 
 interface CheckOptions {
   readonly config: string;
@@ -45,7 +47,12 @@ async function checkConfig(file: string, options: { offline?: boolean }): Promis
   const states = new Map(issuers.status().map((status) => [status.issuer, status]));
   const listed = issuers.list();
   print(`${file}: ${listed.length} issuer${listed.length === 1 ? '' : 's'}`);
-  for (const issuer of listed) print(describeIssuer(issuer, states.get(issuer.url), options.offline === true));
+  const { config } = issuers;
+  const policies = new Map([...config.issuers, ...config.metaIssuers].map(({ url, policy }) => [url, policy]));
+  for (const issuer of listed) {
+    print(describeIssuer(issuer, states.get(issuer.url), options.offline === true));
+    print(describePolicy(policies.get(issuer.url)));
+  }
   const unreachable = [...states.values()].filter((status) => status.state === 'failed').length;
   if (unreachable > 0) print(`${unreachable} of them cannot be reached now; the file itself is in order`);
   return unreachable > 0 ? 1 : 0;
@@ -63,6 +70,11 @@ function describeIssuer(issuer: ListedIssuer, status: KeyStatus | undefined, off
   if (issuer.skipEmailVerification) lines.push('    note      email addresses are taken unverified');
   lines.push(`    keys      ${describeKeys(issuer, status, offline)}`);
   return lines.join('\n');
+}
+
+function describePolicy(policy: IssuerConfig['policy'] | undefined): string {
+  const lines = policy === undefined ? [] : describeRules(policy);
+  return lines.map((line, i) => `    ${i === 0 ? 'policy' : '      '}    ${line}`).join('\n');
 }
 
 function describeKeys(issuer: ListedIssuer, status: KeyStatus | undefined, offline: boolean): string {

@@ -65,7 +65,7 @@ export const issuerTypes: Readonly<Record<IssuerTypeName, IssuerType>> = {
  * Who a verified token speaks for. Throws AppError CLAIM_MISSING, CLAIM_INVALID, EMAIL_NOT_VERIFIED, SUBJECT_INVALID or
  * ISSUER_MISCONFIGURED.
  */
-export function toPrincipal(token: VerifiedToken, issuer: Issuer): Principal {
+export function toPrincipal(token: VerifiedToken, issuer: Pick<Issuer, 'config'>): Principal {
   const { config } = issuer;
   const type = issuerTypes[config.type];
   const name = type.challengeClaim;
