@@ -24,6 +24,8 @@ export interface ExternalLogOptions {
   readonly hostHeader?: string;
   /** PEM certificates to trust for TLS. */
   readonly caCert?: string;
+  /** Further headers of each request. */
+  readonly headers?: (() => Readonly<Record<string, string>>) | undefined;
   readonly transport?: LogTransport;
   /** From 0 to 1: the jitter of the pauses between attempts. */
   readonly random?: () => number;
@@ -143,8 +145,9 @@ function requireLogKey(url: string, key: KeyObject): void {
   throw new AppError('STARTUP', `the key of the log ${url} is ${found}; RFC 6962 knows ECDSA P-256 and RSA`);
 }
 
-function transportOf({ hostHeader, caCert }: ExternalLogOptions): LogTransport {
+function transportOf({ hostHeader, caCert, headers }: ExternalLogOptions): LogTransport {
   return logTransport({
+    headers,
     ...(hostHeader === undefined ? {} : { hostHeader }),
     ...(caCert === undefined ? {} : { caCert }),
   });

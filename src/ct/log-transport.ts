@@ -28,13 +28,15 @@ export interface LogTransportOptions {
   readonly hostHeader?: string;
   /** PEM certificates to trust for TLS instead of the system's. */
   readonly caCert?: string;
+  /** Further headers, asked for at each request: the trace it is a part of. */
+  readonly headers?: (() => Readonly<Record<string, string>>) | undefined;
 }
 
 /**
  * A transport on node:http(s): the built-in fetch can neither send another Host nor trust another root. Keeps
  * connections alive and follows no redirect.
  */
-export function logTransport({ hostHeader, caCert }: LogTransportOptions): LogTransport {
+export function logTransport({ hostHeader, caCert, headers }: LogTransportOptions): LogTransport {
   const pool = { keepAlive: true, maxSockets: 64 };
   const plain = new http.Agent(pool);
   const tls = new https.Agent(caCert === undefined ? pool : { ...pool, ca: caCert });
@@ -47,7 +49,12 @@ export function logTransport({ hostHeader, caCert }: LogTransportOptions): LogTr
     return new Promise((resolve, reject) => {
       const secure = url.protocol === 'https:';
       const method = sent === undefined ? 'GET' : 'POST';
-      const settings = { method, headers: { ...content, ...host }, signal, agent: secure ? tls : plain };
+      const settings = {
+        method,
+        headers: { ...headers?.(), ...content, ...host },
+        signal,
+        agent: secure ? tls : plain,
+      };
       const request = (secure ? https : http).request(url, settings, (response) => {
         readAnswer(response, maxBytes).then(resolve, reject);
       });

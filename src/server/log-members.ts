@@ -95,7 +95,7 @@ async function embedded({ dataDir, ctlogDir, logStorage }: ServeConfig, deps: Op
 
 function opened(choice: ExternalLogChoice, deps: OpenLogDeps) {
   const { url, origin, tlsCa, timeoutMs } = choice;
-  const { logger, clock, metrics } = deps;
+  const { logger, clock, metrics, tracing } = deps;
   const external = openExternalLog({
     url,
     publicKey: logKey(choice.publicKey),
@@ -103,6 +103,7 @@ function opened(choice: ExternalLogChoice, deps: OpenLogDeps) {
     timeoutMs,
     logger,
     onCircuit: (open) => metrics.logs.circuitOpen.set({ log: url }, open ? 1 : 0),
+    headers: tracing && (() => tracing.headers()),
     ...(origin === undefined ? {} : { hostHeader: origin }),
     ...(tlsCa === undefined ? {} : { caCert: pemOf(tlsCa) }),
   });
