@@ -4,6 +4,8 @@ import { checkpointPath, type LogStorage } from './storage.js';
 export interface Unfinished {
   /** Of the batches that it published. */
   readonly stages: readonly string[];
+  /** Of these stages. */
+  readonly bytes: number;
   readonly paths: readonly string[];
   /** Folders of partial tiles that a full tile among `paths` supersedes. */
   readonly filled: readonly string[];
@@ -17,6 +19,8 @@ export interface FlusherOptions {
   readonly failed: (error: unknown) => void;
 }
 
+/** More bytes of stages than this are flushed at once, which keeps the journal of a directory from filling up. */
+const maxWaitingBytes = 2 * 1024 * 1024;
 /** More stages than this and the writer waits, which bounds the replay after a crash. */
 const maxUnflushed = 512;
 
@@ -29,6 +33,7 @@ export class Flusher {
   #waiting: Unfinished[] = [];
   /** In `#waiting`. */
   #stages = 0;
+  #bytes = 0;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #failed = false;
@@ -41,7 +46,9 @@ export class Flusher {
   async add(unfinished: Unfinished): Promise<void> {
     this.#waiting.push(unfinished);
     this.#stages += unfinished.stages.length;
+    this.#bytes += unfinished.bytes;
     if (this.#stages >= maxUnflushed) await this.drain();
+    else if (this.#bytes >= maxWaitingBytes) void this.drain().catch(() => {});
     else this.#timer ??= setTimeout(() => void this.drain().catch(() => {}), this.#options.delayMs).unref();
   }
 
@@ -53,7 +60,7 @@ export class Flusher {
     while (this.#running !== undefined) await this.#running;
     if (this.#failed) throw new Error('an earlier flush of the log failed');
     if (this.#waiting.length === 0) return;
-    this.#stages = 0;
+    [this.#stages, this.#bytes] = [0, 0];
     this.#running = this.#flush(this.#waiting.splice(0));
     try {
       await this.#running;

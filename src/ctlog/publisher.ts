@@ -7,7 +7,12 @@ import { fullTilePath } from './tiles.js';
 export interface Committed {
   readonly checkpoint: Uint8Array;
   /** What the tree grew by, and the stage that makes up for it if it is lost; undefined for a head signed again. */
-  readonly batch?: { readonly growth: Growth; readonly stage: string; readonly entries: number };
+  readonly batch?: {
+    readonly growth: Growth;
+    readonly stage: string;
+    readonly bytes: number;
+    readonly entries: number;
+  };
 }
 
 export interface PublisherOptions {
@@ -37,6 +42,8 @@ export class Publisher {
   #writing: ReadonlyMap<string, TileWrite> = new Map();
   #filled: string[] = [];
   #stages: string[] = [];
+  /** Of those stages. */
+  #bytes = 0;
   #checkpoint: Uint8Array | undefined;
   #entries = 0;
   /** When the oldest commit that is not visible was added. */
@@ -73,6 +80,7 @@ export class Publisher {
       for (const write of batch.growth.tiles) this.#tiles.set(keyOf(write), write);
       this.#filled.push(...batch.growth.filled);
       this.#stages.push(batch.stage);
+      this.#bytes += batch.bytes;
       this.#entries += batch.entries;
     }
     if (this.#timer === undefined && this.#running === undefined) void this.#publishAll().catch(() => {});
@@ -114,15 +122,16 @@ export class Publisher {
 
   async #publish(checkpoint: Uint8Array): Promise<void> {
     const { storage, flusher } = this.#options;
-    const [tiles, filled, stages] = [this.#tiles, this.#filled, this.#stages];
-    [this.#tiles, this.#filled, this.#stages, this.#checkpoint, this.#entries] = [new Map(), [], [], undefined, 0];
+    const [tiles, filled, stages, bytes] = [this.#tiles, this.#filled, this.#stages, this.#bytes];
+    [this.#tiles, this.#filled, this.#stages, this.#checkpoint] = [new Map(), [], [], undefined];
+    [this.#bytes, this.#entries] = [0, 0];
     this.#writing = tiles;
     const writes = [...tiles.values()];
     await Promise.all(writes.map(({ path, parts }) => storage.upload(path, Buffer.concat(parts))));
     await storage.publish(checkpoint);
     this.#writing = new Map();
     this.#behindSince = this.#checkpoint === undefined ? undefined : this.#options.clock();
-    if (stages.length > 0) await flusher.add({ stages, paths: writes.map(({ path }) => path), filled });
+    if (stages.length > 0) await flusher.add({ stages, bytes, paths: writes.map(({ path }) => path), filled });
   }
 
   /** What comes in meanwhile is published together. */

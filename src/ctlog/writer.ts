@@ -149,10 +149,11 @@ export class Writer {
     const { head, checkpoint } = this.#sign(growth.edge.peaks.size, edgeRoot(growth.edge), timestamp);
     const tree = { oldSize: oldHead.size, oldRoot: oldHead.root, newSize: head.size, newRoot: head.root };
     const name = stageName(tree);
-    await storage.stage(name, encodeStage({ ...tree, checkpoint, leaves: leaves.map((leaf) => leaf.bytes) }));
+    const stage = encodeStage({ ...tree, checkpoint, leaves: leaves.map((leaf) => leaf.bytes) });
+    await storage.stage(name, stage);
     await storage.replaceCheckpoint(old, checkpoint);
     this.#state = { head, checkpoint, edge: growth.edge };
-    this.#publisher.add({ checkpoint, batch: { growth, stage: name, entries: leaves.length } });
+    this.#publisher.add({ checkpoint, batch: { growth, stage: name, bytes: stage.length, entries: leaves.length } });
   }
 
   #sign(size: number, root: Uint8Array, timestamp: number): { head: SignedTreeHead; checkpoint: Uint8Array } {

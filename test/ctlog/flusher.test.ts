@@ -15,7 +15,7 @@ const turns = () => new Promise<void>((resolve) => setImmediate(resolve));
 test('a drain resolves only after every flush under way, also one that another drain began', async () => {
   const storage = new SlowStorage();
   const flusher = new Flusher({ storage, delayMs: 1_000_000, failed: () => {} });
-  const add = (stage: string) => flusher.add({ stages: [stage], paths: [], filled: [] });
+  const add = (stage: string) => flusher.add({ stages: [stage], bytes: 1, paths: [], filled: [] });
   await add('one');
   const drains = [flusher.drain()];
   await turns();
