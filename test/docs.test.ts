@@ -3,7 +3,10 @@ import { dirname, join, resolve } from 'node:path';
 import { errorTable } from '../src/errors.js';
 
 const project = resolve(import.meta.dirname, '..');
-const pages = ['README.md', 'CHANGELOG.md', ...readdirSync(join(project, 'docs')).map((name) => `docs/${name}`)];
+const docs = readdirSync(join(project, 'docs'), { recursive: true, encoding: 'utf8' });
+const pages = ['README.md', 'CHANGELOG.md', 'SECURITY.md', ...docs.map((name) => `docs/${name}`)].filter((page) =>
+  /\.\w+$/.test(page),
+);
 const read = (page: string): string => readFileSync(join(project, page), 'utf8');
 
 test.each(Object.keys(errorTable).filter((reason) => reason !== 'STARTUP'))('docs/errors.md explains %s', (reason) => {

@@ -7,8 +7,9 @@ import { assertProfile } from './ceremony.js';
 import { signBelow, validity } from './create.js';
 import type { CaRequest } from './csr.js';
 import { extensionOid, purposeOid } from './profile.js';
-import { isSameKey, type ProfileLink, readLink } from './profile-link.js';
+import { type ProfileLink, readLink } from './profile-link.js';
 import { describePurposes } from './profile-rules.js';
+import { isSameKey } from './same-key.js';
 import type { Signer } from './signer.js';
 
 /** What a parent is asked to sign, and how. */

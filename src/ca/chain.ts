@@ -12,6 +12,7 @@ import { describeName } from '../x509/name.js';
 import { decodePemAll, encodePem, PemError } from '../x509/pem.js';
 import { keyIdOf } from '../x509/spki.js';
 import type { CertificateAuthority } from './authority.js';
+import { isSameKey } from './same-key.js';
 import type { Signer } from './signer.js';
 
 const codeSigning = '1.3.6.1.5.5.7.3.3';
@@ -84,7 +85,7 @@ function readPem(pem: string | Uint8Array): readonly Uint8Array[] {
 
 /** First, since most mix-ups show here: a key of another CA, or a chain in the wrong order. */
 function checkKey(links: readonly Link[], publicKey: KeyObject): void {
-  const owner = links.find((link) => link.publicKey.equals(publicKey));
+  const owner = links.find((link) => isSameKey(link.publicKey, publicKey));
   if (owner?.index === 0) return;
   throw new AppError(
     'STARTUP',

@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { AppError, messageOf } from '../errors.js';
+import { isSameKey } from './same-key.js';
 
 /** What opening a key in a KMS depends on. */
 export interface KmsDeps {
@@ -34,7 +35,7 @@ export async function chooseVersion(
 ): Promise<KeyVersion> {
   const seen: string[] = [];
   for await (const found of versions) {
-    if (expectedKey === undefined || found.publicKey.equals(expectedKey)) return found;
+    if (expectedKey === undefined || isSameKey(found.publicKey, expectedKey)) return found;
     seen.push(found.version);
     if (seen.length === maxVersions) break;
   }

@@ -3,8 +3,9 @@ import { messageOf } from '../errors.js';
 import { DerError } from '../x509/der.js';
 import { decodePemAll, PemError } from '../x509/pem.js';
 import { purposeOid } from './profile.js';
-import { isSameKey, isSignedBy, names, type Position, type ProfileLink, readLink } from './profile-link.js';
+import { isSignedBy, names, type Position, type ProfileLink, readLink } from './profile-link.js';
 import { type ChainPurpose, type RuleContext, rulesFor } from './profile-rules.js';
+import { isSameKey } from './same-key.js';
 
 /** One thing that is wrong with a chain: an error when clients or servers refuse it or it breaks the profile. */
 export interface Finding {

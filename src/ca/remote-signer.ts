@@ -3,6 +3,7 @@ import { AppError, messageOf } from '../errors.js';
 import { type After, type CallQueue, createCallQueue, QueueError } from './call-queue.js';
 import { createRecovery, type Recovery, type RecoveryChange } from './recovery.js';
 import type { RemoteKey } from './remote-key.js';
+import { isSameKey } from './same-key.js';
 import { keyKinds, kindOf, type SignatureAlgorithm, signatureAlgorithmOf } from './signature-algorithm.js';
 import type { Signer } from './signer.js';
 
@@ -141,7 +142,7 @@ function verifies(hashName: string | null, data: Uint8Array, key: KeyObject, sig
 }
 
 function expectSameKey(found: KeyObject, expected: KeyObject): void {
-  if (found.equals(expected)) return;
+  if (isSameKey(found, expected)) return;
   throw new Error(`holds another key now: SHA-256 ${fingerprint(found)}; expected ${fingerprint(expected)}`);
 }
 

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { CertificateAuthority } from '../ca/authority.js';
 import type { Authorities } from '../ca/life-cycle.js';
+import { isSameKey } from '../ca/same-key.js';
 import { messageOf } from '../errors.js';
 import type { Metrics } from '../metrics.js';
 import { createExpiryWarnings, observeCas } from './ca-expiry.js';
@@ -190,7 +191,7 @@ export async function openCaSource(place: CaPlace, deps: CaSourceDeps): Promise<
 }
 
 function isSame(a: CertificateAuthority, b: CertificateAuthority): boolean {
-  return a.chainPem.join('') === b.chainPem.join('') && a.signer.publicKey.equals(b.signer.publicKey);
+  return a.chainPem.join('') === b.chainPem.join('') && isSameKey(a.signer.publicKey, b.signer.publicKey);
 }
 
 function isEqual(a: Authorities, b: Authorities): boolean {

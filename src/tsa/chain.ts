@@ -1,4 +1,5 @@
 import { createPublicKey, X509Certificate } from 'node:crypto';
+import { isSameKey } from '../ca/same-key.js';
 import type { Signer } from '../ca/signer.js';
 import { AppError, messageOf } from '../errors.js';
 import { type Certificate, certificateUse, keyUsageBit, parseCertificate } from '../x509/certificate.js';
@@ -75,7 +76,7 @@ function first(
 
 function ownProblem({ certificate, title }: Link, signer: Signer): string | undefined {
   const key = createPublicKey({ key: Buffer.from(certificate.spki), format: 'der', type: 'spki' });
-  if (!key.equals(signer.publicKey)) {
+  if (!isSameKey(key, signer.publicKey)) {
     return `${title} is of another key; expected the certificate of the timestamp authority's key to come first`;
   }
   const usage = certificate.extensions.find(({ oid }) => oid === extendedKeyUsage);
