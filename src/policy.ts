@@ -135,7 +135,7 @@ function refusals(request: PolicyRequest, decision: Decision, { allowed }: KeyPo
   for (const key of allowed) {
     const outcome = outcomeOf(decision, key);
     if (outcome.allowed) continue;
-    const what = `${sanOf(request)} with a key for ${keyAlgorithms[key].title}`;
+    const what = `${keyAlgorithms[key].title} keys for ${sanOf(request)}`;
     refused.set(key, { rule: outcome.rule?.name, detail: sentence(request, outcome, what) });
   }
   return refused;
@@ -151,7 +151,7 @@ function denial(request: PolicyRequest, { outcome, byKey }: Decision, refused: R
 
 /** Names a rule, never what is in it. */
 function sentence({ principal }: PolicyRequest, { rule }: Outcome, what: string): string {
-  const from = `of issuer ${quote(principal.issuer)}`;
+  const from = `from issuer ${quote(principal.issuer)}`;
   if (rule === undefined) return `no rule allows ${what} ${from}; ${askForIt}`;
   if (rule.message !== '') return `rule "${rule.name}" denies ${what} ${from}: ${rule.message}`;
   return `rule "${rule.name}" denies ${what} ${from}; ask the operator of this instance what it is for`;

@@ -36,7 +36,7 @@ export function readCases(file: string): PolicyCase[] {
 }
 
 function parseDocuments(text: string, file: string): unknown[] {
-  const parsed = parseAllDocuments(text);
+  const parsed = parseAllDocuments(text, { merge: true });
   const documents = 'empty' in parsed ? [] : parsed;
   return documents.map((document) => {
     const [error] = document.errors;

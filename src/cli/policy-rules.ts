@@ -23,17 +23,25 @@ function describeDefault(allowRules: number, fallback: RuleSet['fallback']): str
   return fallback === undefined ? 'all else as --policy-default says' : `all else: ${fallback} (policy-default)`;
 }
 
-const words: Readonly<Record<Verdict, string>> = { match: 'holds', differs: 'does not hold', undecided: 'undecided' };
+const words: Readonly<Record<Verdict, string>> = {
+  match: 'holds',
+  differs: 'does not hold',
+  undecided: 'cannot be decided',
+};
+const consequence = { allow: ', so it allows nothing', deny: ', so it denies' } as const;
 
 /** What every rule, and every condition of it, says of one request. */
 export function explainRules({ allow, deny }: RuleSet, subject: PolicySubject): string[] {
-  const explain = (kind: string, rule: Rule): string[] => [
-    `${kind} "${rule.name}": ${words[verdictOf(rule, subject)]}`,
+  const explain = (kind: 'allow' | 'deny', rule: Rule): string[] => [
+    `${kind} "${rule.name}": ${ruleWords(kind, verdictOf(rule, subject))}`,
     ...rule.conditions.map((condition) => `    ${explainCondition(condition, subject)}`),
     ...keyLine(rule).map((line) => `    ${line}`),
   ];
   return [...deny.flatMap((rule) => explain('deny', rule)), ...allow.flatMap((rule) => explain('allow', rule))];
 }
+
+const ruleWords = (kind: 'allow' | 'deny', verdict: Verdict): string =>
+  `${words[verdict]}${verdict === 'undecided' ? consequence[kind] : ''}`;
 
 function explainCondition({ title, test }: Condition, subject: PolicySubject): string {
   const verdict = test(subject);
