@@ -183,6 +183,43 @@ test('tiles and issuers are immutable files of their types', async () => {
   expect(issuer.body).toEqual(rootDer);
 });
 
+test('a tile that a client has is not sent again, and its headers can be had alone', async () => {
+  const { headers, body } = await binary('tile/0/000');
+  const { etag = '' } = headers;
+  expect(etag).toMatch(/^"[\w-]{22}"$/);
+  const again = await get('tile/0/000').set('If-None-Match', etag);
+  expect([again.status, again.headers.etag, again.text]).toEqual([304, etag, '']);
+  expect(again.headers['cache-control']).toContain('immutable');
+  expect((await get('tile/0/000').set('If-None-Match', '"other"')).status).toBe(200);
+  const head = await request(app).head('/ctlog/tile/0/000');
+  expect(head.status).toBe(200);
+  expect(head.headers).toMatchObject({ etag, 'content-length': `${body.length}`, 'accept-ranges': 'bytes' });
+  // Another log's tile of the same path, or one of a log that was begun again, has another tag.
+  expect((await binary('tile/data/000')).headers.etag).not.toBe(etag);
+});
+
+test.each([
+  ['bytes=0-31', 206, 'bytes 0-31/8192', [0, 32]],
+  ['bytes=8160-', 206, 'bytes 8160-8191/8192', [8160, 8192]],
+  ['bytes=-32', 206, 'bytes 8160-8191/8192', [8160, 8192]],
+  ['bytes=8000-9999', 206, 'bytes 8000-8191/8192', [8000, 8192]],
+  ['bytes=0-1,4-5', 200, undefined, [0, 8192]],
+  ['lines=0-1', 200, undefined, [0, 8192]],
+  ['nonsense', 200, undefined, [0, 8192]],
+  ['bytes=9000-', 416, 'bytes */8192', [0, 0]],
+])('of a tile, the range %s is answered with %d', async (range, status, contentRange, [from, to]) => {
+  const whole = (await binary('tile/0/000')).body;
+  const part = await binary('tile/0/000').set('Range', range);
+  expect(part.status).toBe(status);
+  expect(part.headers['content-range']).toBe(contentRange);
+  expect(part.body).toEqual(whole.subarray(from, to));
+});
+
+test('a range of another version of a tile gets the whole one', async () => {
+  const part = await binary('tile/0/000').set('Range', 'bytes=0-31').set('If-Range', '"other"');
+  expect([part.status, part.body.length]).toEqual([200, 8192]);
+});
+
 test('a partial tile that has become full is still served, cut from it', async () => {
   const full = await binary('tile/data/000');
   const partial = await binary('tile/data/000.p/3');
