@@ -22,6 +22,7 @@ export function reportText(report: QuickstartReport): string {
   const style = styleOf(report.colour);
   const places: [string, string][] = [
     ['certificate authority', url],
+    ['page for people', `${url}/ (open it in a browser)`],
     ['transparency log', `${url}/ctlog`],
     ['timestamp authority', `${url}/api/v1/timestamp`],
     ['gRPC', `${demoHost}:${ports.grpc}`],

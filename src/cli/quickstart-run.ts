@@ -165,6 +165,7 @@ function serverFlags(dataDir: string, ports: QuickstartPorts): Record<string, st
     'public-url': urlOf(ports.http),
     'config-path': quickstartPaths(dataDir).config,
     tsa: 'true',
+    page: 'true',
     log_type: 'dev',
     'log-level': 'error',
   };

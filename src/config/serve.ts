@@ -10,6 +10,7 @@ import { parseDuration } from './duration.js';
 import { type FlagName, type FlagValues, flagNames, flagRow } from './flags.js';
 import { type KmsCaChoice, kmsCa } from './kms-ca.js';
 import { type LimitSettings, limitSettings, maxConnections } from './limits.js';
+import { type PageSettings, pageSettings } from './page.js';
 import { type Pkcs11CaChoice, pkcs11Ca } from './pkcs11-ca.js';
 import { policySettings } from './policy.js';
 import { type TracingSettings, tracingSettings } from './telemetry.js';
@@ -52,6 +53,8 @@ export interface ServeConfig {
   readonly http: { readonly host: string; readonly port: number; readonly tls?: TlsFiles };
   readonly grpc: { readonly host: string; readonly port: number; readonly tls?: TlsFiles };
   readonly metrics: { readonly host: string; readonly port: number };
+  /** The page for people; with a listener, it and the log's reads are there and not on the HTTP port. */
+  readonly page?: PageSettings;
   readonly identityConfigPath: string;
   readonly identityConfigGiven: boolean;
   readonly ca: CaChoice;
@@ -112,6 +115,7 @@ export function serveConfig(flags: FlagValues): ServeConfig {
     http,
     grpc: { host: read.text('grpc-host'), port: read.port('grpc-port'), ...tls(read, 'grpc') },
     metrics: { host: read.optional('metrics-host') ?? http.host, port: read.port('metrics-port') },
+    ...given('page', pageSettings(read)),
     identityConfigPath: read.text('config-path'),
     identityConfigGiven: flags['config-path'] !== undefined,
     ca,

@@ -41,6 +41,8 @@ export interface AppDeps extends IssuingRouteDeps {
   readonly tsaRoutes?: Router | undefined;
   /** The TUF repository, at /tuf. */
   readonly tufRoutes?: Router | undefined;
+  /** The page for people, if it is on this listener. */
+  readonly pageRoutes?: Router | undefined;
   /** Our own logs by path, such as `/ctlog`. */
   readonly ctlogRoutes: ReadonlyMap<string, Router>;
 }
@@ -56,6 +58,8 @@ export function createApp(deps: AppDeps): RequestListener {
 
 function createRoutes(deps: AppDeps): Express {
   const app = newApp(deps);
+  // Before the rest, which other origins may read.
+  if (deps.pageRoutes !== undefined) app.use(deps.pageRoutes);
   app.use(allowAnyOrigin, methodOverride);
 
   for (const path of issuingPaths) {

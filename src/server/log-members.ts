@@ -8,6 +8,7 @@ import { type ExternalLog, openExternalLog } from '../ct/external-log.js';
 import type { CtLog } from '../ct/log.js';
 import { observedLog } from '../ct/observed-log.js';
 import type { TemporalInterval } from '../ct/temporal-interval.js';
+import type { EmbeddedLog } from '../ctlog/log.js';
 import { AppError, messageOf } from '../errors.js';
 import type { Metrics } from '../metrics.js';
 import type { Tracing } from '../telemetry/tracing.js';
@@ -39,6 +40,7 @@ export interface Member {
   /** Frozen logs before it, whose SCTs stay valid. */
   readonly former?: readonly PublishedLog[];
   readonly routes?: ReadonlyMap<string, Router>;
+  readonly readable?: ReadonlyMap<string, EmbeddedLog>;
   readonly external?: ExternalLog;
   readonly treeHeadTime?: () => number;
   /** Only of our own logs: see ShardedLog. */

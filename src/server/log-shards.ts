@@ -25,6 +25,8 @@ export interface ShardedLog {
   readonly log: EmbeddedLog;
   /** Every log that is served here by its path below the public URL, such as `/ctlog`. */
   readonly routes: ReadonlyMap<string, Router>;
+  /** The same logs for the page, by name, such as `ctlog`: the one in use first, then the frozen ones, newest first. */
+  readonly readable: ReadonlyMap<string, EmbeddedLog>;
   readonly published: PublishedLog;
   /** Looks an entry up by its dedupeKey, in the frozen logs too. */
   findEntry(key: Uint8Array): EntrySearch;
@@ -75,12 +77,14 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
     // A rotation may have run between the reading of its list and our lock.
     await refuseFrozen(place.directory);
     const routes = new Map([[place.path, routesOf(log, witnessed)]]);
+    const older: [string, EmbeddedLog][] = [];
     for (const shard of frozen) {
       const at = placeOf(shard.name, options);
       const old = await openFrozenLog(shard, at, logger);
       if (old === undefined) continue;
       open.push(old);
       routes.set(at.path, ctlogRoutes(old));
+      older.unshift([shard.name, old]);
     }
     const former = frozen.map((shard) => ({
       url: placeOf(shard.name, options).url,
@@ -101,7 +105,8 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
       });
       return { found, complete };
     };
-    return { log: { ...log, readiness, close }, routes, published, findEntry, former: former.reverse() };
+    const readable = new Map([[current.name, log], ...older]);
+    return { log: { ...log, readiness, close }, routes, readable, published, findEntry, former: former.reverse() };
   } catch (error) {
     await close();
     throw error;

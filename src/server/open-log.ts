@@ -5,6 +5,7 @@ import type { ServeConfig } from '../config/serve.js';
 import { checkAcceptedRoots } from '../ct/accepted-roots.js';
 import type { CtLog, CtLogs } from '../ct/log.js';
 import { type LogSet, openLogSet } from '../ct/log-set.js';
+import type { EmbeddedLog } from '../ctlog/log.js';
 import { AppError, messageOf } from '../errors.js';
 import { watchDirectory } from './identity-source.js';
 import { daily, tellCoverage } from './log-coverage.js';
@@ -22,6 +23,8 @@ export interface OpenedLogs {
   readonly routes: ReadonlyMap<string, Router>;
   /** The logs in use, one by one. */
   each(): readonly Pick<CtLog, 'name' | 'readiness'>[];
+  /** Our own logs for the page, by name; the one in use first. */
+  readonly readable: ReadonlyMap<string, EmbeddedLog>;
   /** Every log whose SCTs a certificate may carry, or has carried before. */
   published(): readonly PublishedLog[];
   /** Time of our own log's tree head, in milliseconds since the epoch. */
@@ -72,6 +75,7 @@ async function noLogs(record: LogRecord): Promise<OpenedLogs> {
   return {
     ctLog: undefined,
     routes: new Map(),
+    readable: new Map(),
     each: () => [],
     published,
     findEntry,
@@ -107,6 +111,7 @@ function without(members: readonly Member[], others: readonly Member[]): Member[
 class Logs implements OpenedLogs {
   readonly ctLog: CtLogs;
   readonly routes: ReadonlyMap<string, Router>;
+  readonly readable: ReadonlyMap<string, EmbeddedLog>;
   readonly treeHeadTime?: () => number;
   readonly #config: ServeConfig;
   readonly #deps: OpenLogDeps;
@@ -125,6 +130,7 @@ class Logs implements OpenedLogs {
     this.#record = record;
     this.#current = first;
     this.routes = new Map(first.members.flatMap(({ routes }) => [...(routes ?? [])]));
+    this.readable = new Map(first.members.flatMap(({ readable }) => [...(readable ?? [])]));
     const treeHeadTime = first.members.find((member) => member.treeHeadTime !== undefined)?.treeHeadTime;
     if (treeHeadTime !== undefined) this.treeHeadTime = treeHeadTime;
     const set = (): LogSet => this.#current.set;

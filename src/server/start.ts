@@ -17,6 +17,7 @@ import { listen, urlHost } from '../listen.js';
 import { createLogger } from '../log.js';
 import { createMetrics, type Metrics } from '../metrics.js';
 import { observeInstance } from '../telemetry/instance-metrics.js';
+import { countRejections } from '../telemetry/rejections.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { readTrustConfig } from '../trust/services.js';
 import { packageVersion } from '../version.js';
@@ -29,6 +30,7 @@ import { createInFlight } from './in-flight.js';
 import { createIssuing } from './issuing.js';
 import { createMetricsServer } from './metrics-server.js';
 import { openPolicy } from './open-policy.js';
+import { openPageFront, openPageOf } from './page.js';
 import { readinessChecks } from './readiness.js';
 import { openState, type State } from './state.js';
 import { openTrust } from './trust.js';
@@ -40,6 +42,8 @@ export interface RunningServer {
   readonly url: string;
   /** The URL clients know the instance under. */
   readonly publicUrl: string;
+  /** Where the page for people is; undefined without --page. */
+  readonly pageUrl: string | undefined;
   readonly metricsUrl: string;
   readonly grpcPort: number;
   readonly dataDir: string;
@@ -102,6 +106,7 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   const metricsPort = await listen(metricsServer, config.metrics.host, config.metrics.port, '--metrics-port');
   closing.add(() => stopListening(metricsServer));
   const url = `${front.scheme}://${urlHost(config.http.host)}:${port}`;
+  const pageFront = await openPageFront(config, closing);
 
   const tracing = await traces(config, metrics, logger);
   if (tracing !== undefined) closing.add(() => tracing.close());
@@ -122,13 +127,14 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
     readiness: () => readinessChecks({ ...state, lifetimeMs, clock, stopping: inFlight.draining }),
     metrics,
     tracing,
+    onRejection: countRejections(metrics, state.issuerNames),
     logger,
     requestTimeoutMs: config.requestTimeoutMs,
     clientAddress: clientAddressOf(config.trustedProxies),
   };
   const { readiness } = service;
   const issuers = (): Issuers => state.identity.current();
-  observeInstance(metrics, { readiness, issuers, names: state.issuerNames, work, inFlight: inFlight.count });
+  observeInstance(metrics, { readiness, issuers, names: state.issuerNames, work });
   const trust = openTrust(config.dataDir, {
     ...state,
     services,
@@ -155,11 +161,19 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
     return published(trust.publish(view));
   });
   const trustDir = trust.directory;
+  const page = openPageOf(config, pageFront?.front, {
+    state,
+    services,
+    trust,
+    ...opening,
+    readiness,
+    tufDir: tufPlaces(config).dir,
+  });
   front.handle(
     createApp({
       ...service,
       trustFiles: trust.files,
-      ctlogRoutes: state.ctlogRoutes,
+      ...page,
       tsaRoutes: state.timestamps.routes,
       tufRoutes: tuf.routes,
     }),
@@ -170,6 +184,7 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   return {
     url,
     publicUrl: state.publicUrl,
+    pageUrl: config.page === undefined ? undefined : (pageFront?.url ?? `${url}/`),
     metricsUrl: `http://${urlHost(config.metrics.host)}:${metricsPort}/metrics`,
     grpcPort: grpcPort ?? port,
     dataDir: config.dataDir,

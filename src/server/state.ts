@@ -7,6 +7,7 @@ import { offlineRootPresent, openDataDirectory } from '../ca/data-directory.js';
 import { usesEmbeddedLog } from '../config/ct-logs.js';
 import type { ServeConfig } from '../config/serve.js';
 import type { CtLogs } from '../ct/log.js';
+import type { EmbeddedLog } from '../ctlog/log.js';
 import { AppError } from '../errors.js';
 import { createFetcher } from '../identity/fetcher.js';
 import { proxyFromEnv } from '../identity/proxy.js';
@@ -43,6 +44,8 @@ export interface State {
   readonly ctLog: CtLogs | undefined;
   /** Our own logs by path; empty with external logs. */
   readonly ctlogRoutes: ReadonlyMap<string, Router>;
+  /** Our own logs for the page, by name; the one in use first. */
+  readonly readableLogs: ReadonlyMap<string, EmbeddedLog>;
   /** Reads as it is now: a reload changes it. */
   readonly publishedLogs: readonly PublishedLog[];
   readonly logs: Pick<OpenedLogs, 'beforeChange' | 'reload' | 'each'>;
@@ -128,6 +131,7 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
     caName: config.ca.kind,
     ctLog: log.ctLog,
     ctlogRoutes: log.routes,
+    readableLogs: log.readable,
     logs: log,
     get publishedLogs() {
       return log.published();
