@@ -6,6 +6,7 @@ import { AppError, toAppError } from '../errors.js';
 import { v2Answer } from '../http/signing-cert.js';
 import type { Issued, IssueRequest, RequestContext } from '../issue.js';
 import type { Intake } from '../limits/intake.js';
+import { type OnRejection, watched } from '../telemetry/rejections.js';
 import { grpcSpan } from '../telemetry/requests.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { createSigningCertificateRequest } from './definitions.js';
@@ -22,6 +23,7 @@ export interface CaServiceDeps {
   readonly requestTimeoutMs: number;
   readonly clientAddress: ClientAddress;
   readonly intake: Intake;
+  readonly onRejection?: OnRejection;
   /** Undefined: no traces. */
   readonly tracing?: Tracing | undefined;
 }
@@ -34,22 +36,32 @@ export function caHandlers(deps: CaServiceDeps): UntypedServiceImplementation {
   return {
     CreateSigningCertificate: unary<Buffer>(
       deps,
-      traced(deps, async (call, signal) => {
-        const forwardedFor = call.metadata.get('x-forwarded-for').join(',');
-        const clientAddress = deps.clientAddress(addressOf(call.getPeer()), forwardedFor);
-        const context = { requestId: requestIdOfCall(call.metadata), clientAddress };
-        await deps.intake.arrive(context);
-        const issued = await deps.intake.run(signal, async () =>
-          deps.issue(readRequest(call.request, call.metadata), signal, context),
-        );
-        return snakeKeys(v2Answer(issued));
-      }),
+      traced(deps, (call, signal) => watched(deps.onRejection, (read) => issueFor(deps, call, signal, read))),
     ),
     GetTrustBundle: unary(deps, async () => ({
       chains: deps.trustBundle().map((certificates) => ({ certificates })),
     })),
     GetConfiguration: unary(deps, async () => snakeKeys(deps.configuration())),
   };
+}
+
+async function issueFor(
+  deps: CaServiceDeps,
+  call: ServerUnaryCall<Buffer, object>,
+  signal: AbortSignal,
+  read: (token: string) => void,
+): Promise<object> {
+  deps.intake.check();
+  const forwardedFor = call.metadata.get('x-forwarded-for').join(',');
+  const clientAddress = deps.clientAddress(addressOf(call.getPeer()), forwardedFor);
+  const context = { requestId: requestIdOfCall(call.metadata), clientAddress };
+  await deps.intake.arrive(context);
+  const issued = await deps.intake.run(signal, async () => {
+    const asked = readRequest(call.request, call.metadata);
+    read(asked.token);
+    return deps.issue(asked, signal, context);
+  });
+  return snakeKeys(v2Answer(issued));
 }
 
 /** The same in a span, whose traceparent goes back to the caller. */

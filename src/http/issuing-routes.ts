@@ -1,10 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ClientAddress } from '../client-address.js';
+import { AppError } from '../errors.js';
 import type { Issued, IssueRequest, RequestContext } from '../issue.js';
 import type { Intake } from '../limits/intake.js';
 import type { OnQuota, QuotaState } from '../limits/quota.js';
 import { rateLimitFields } from '../limits/rate-limit-fields.js';
 import { requestIdOf } from '../request-id.js';
+import { type OnRejection, watched } from '../telemetry/rejections.js';
 import { httpSpan } from '../telemetry/requests.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { bodyLimit, readBody } from './body.js';
@@ -17,6 +19,7 @@ export interface IssuingRouteDeps extends Observers {
   readonly requestTimeoutMs: number;
   readonly clientAddress: ClientAddress;
   readonly intake: Intake;
+  readonly onRejection?: OnRejection;
   /** Undefined: no traces. */
   readonly tracing?: Tracing | undefined;
 }
@@ -50,12 +53,14 @@ export function answerWithCertificate(
   response: ServerResponse,
   requestId: string,
 ): Promise<void> {
-  if (deps.tracing === undefined) return answer(deps, path, request, response, requestId);
+  const work = (): Promise<void> =>
+    watched(deps.onRejection, (read) => answer(deps, path, request, response, requestId, read));
+  if (deps.tracing === undefined) return work();
   const traceparent = headerOf(request, 'traceparent');
   const seen = { requestId, traceparent, tracestate: headerOf(request, 'tracestate') };
   return deps.tracing.request(httpSpan(path, versions[path].status, seen), (ours) => {
     response.setHeader('traceparent', ours);
-    return answer(deps, path, request, response, requestId);
+    return work();
   });
 }
 
@@ -66,8 +71,10 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   requestId: string,
+  read: (token: string) => void,
 ): Promise<void> {
   const version: Version = versions[path];
+  deps.intake.check();
   const clientAddress = deps.clientAddress(request.socket.remoteAddress, headerOf(request, 'x-forwarded-for'));
   const context = { requestId, clientAddress, onQuota: rateLimitHeaders(response) };
   await deps.intake.arrive(context);
@@ -75,23 +82,18 @@ async function answer(
   const limit = timeLimit(deps.requestTimeoutMs);
   try {
     const body = await readBody(request, bodyLimit, meter);
-    const issued = await deps.intake.run(untilGone(response, limit.signal), () =>
-      deps.issue(version.read(parseJsonBody(body), request.headers.authorization), limit.signal, context),
-    );
+    const issued = await deps.intake.run(limit.signal, async () => {
+      // Nobody waits any more for work that has not begun; what has begun goes on, because its log entry would stay.
+      if (response.destroyed) throw new AppError('DEADLINE_EXCEEDED', 'the client went away');
+      const asked = version.read(parseJsonBody(body), request.headers.authorization);
+      read(asked.token);
+      return deps.issue(asked, limit.signal, context);
+    });
     send(response, version.status, version.type, version.write(issued));
   } finally {
     limit.end();
     meter.close();
   }
-}
-
-/** Ends with `signal`, or when the client has gone: nobody waits any more for work that has not begun. */
-function untilGone(response: ServerResponse, signal: AbortSignal): AbortSignal {
-  const gone = new AbortController();
-  response.once('close', () => gone.abort());
-  if (response.destroyed) gone.abort();
-  signal.addEventListener('abort', () => gone.abort(signal.reason));
-  return gone.signal;
 }
 
 /** Says in the header how the limits stand, whatever the answer will be. */

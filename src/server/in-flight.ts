@@ -9,8 +9,6 @@ export interface InFlight {
   /** Refuses new work and resolves when the rest is done. */
   drain(): Promise<void>;
   readonly draining: () => boolean;
-  /** How much is under way. */
-  readonly count: () => number;
 }
 
 /** The work that began between two calls of `settled`. */
@@ -25,7 +23,6 @@ interface Batch {
 export function createInFlight(): InFlight {
   let batch: Batch = { count: 0, before: Promise.resolve() };
   let draining = false;
-  let underWay = 0;
 
   function settled(): Promise<void> {
     const ended = batch;
@@ -41,18 +38,15 @@ export function createInFlight(): InFlight {
         throw new AppError('SHUTTING_DOWN', 'try again; another start of it may answer', { retryAfterSeconds: 2 });
       const mine = batch;
       mine.count++;
-      underWay++;
       try {
         return await work();
       } finally {
         mine.count--;
-        underWay--;
         if (mine.count === 0) mine.idle?.();
       }
     },
     settled,
     draining: () => draining,
-    count: () => underWay,
     drain() {
       draining = true;
       return settled();

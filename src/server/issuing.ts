@@ -5,7 +5,6 @@ import { recordedIssue } from '../audit/recorded-issue.js';
 import type { CertificateAuthority } from '../ca/authority.js';
 import type { ServeConfig } from '../config/serve.js';
 import type { CtLogs } from '../ct/log.js';
-import { toAppError } from '../errors.js';
 import type { CertificateWork } from '../issuance/work.js';
 import { type IssueDeps, type Issued, type IssueRequest, type RequestContext, stageNames } from '../issue.js';
 import type { Limits } from '../limits/limits.js';
@@ -66,7 +65,6 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
         return issued;
       } catch (error) {
         deps.policy.noteFailure(error);
-        metrics.rejections.inc({ issuer: issuerNames.ofToken(request.token), reason: toAppError(error).code });
         throw error;
       }
     });

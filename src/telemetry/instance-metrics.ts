@@ -10,8 +10,6 @@ export interface InstanceParts {
   readonly issuers: () => Issuers;
   readonly names: IssuerNames;
   readonly work: Pick<CertificateWork, 'threads'>;
-  /** Requests for certificates that are under way. */
-  readonly inFlight: () => number;
 }
 
 /** Adds the gauges of a certificate authority's dependencies, read at each scrape. */
@@ -73,7 +71,7 @@ function observeIssuers(registry: Registry, { issuers, names }: InstanceParts): 
   );
 }
 
-function observeWork(registry: Registry, { work, inFlight }: InstanceParts): void {
+function observeWork(registry: Registry, { work }: InstanceParts): void {
   const registers = [registry];
   const gauge = (name: string, help: string, value: () => number): void => {
     const collect = function (this: Gauge): void {
@@ -81,7 +79,6 @@ function observeWork(registry: Registry, { work, inFlight }: InstanceParts): voi
     };
     new Gauge({ name, help, registers, collect });
   };
-  gauge('mayfly_requests_in_flight', 'Requests for certificates that are under way', inFlight);
   gauge('mayfly_worker_threads', 'Threads that check proofs and sign', () => work.threads().alive);
   gauge('mayfly_worker_threads_busy', 'Of those, the threads that have something to do', () => work.threads().busy);
   gauge(
