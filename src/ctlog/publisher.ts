@@ -20,8 +20,6 @@ export interface PublisherOptions {
   readonly flusher: Flusher;
   /** From the end of one publication to the next. */
   readonly delayMs: number;
-  /** Milliseconds since the epoch. */
-  readonly clock: () => number;
   /** Called once with the error when a publication failed: from then on nothing is known about what is visible. */
   readonly failed: (error: unknown) => void;
 }
@@ -62,8 +60,8 @@ export class Publisher {
   }
 
   /** For how long, in milliseconds, something committed has waited to be visible. */
-  behindMs(now: number): number {
-    return this.#behindSince === undefined ? 0 : now - this.#behindSince;
+  behindMs(): number {
+    return this.#behindSince === undefined ? 0 : performance.now() - this.#behindSince;
   }
 
   /** Resolves when the writer may commit more: at once unless the publication is far behind. Rejects when it failed. */
@@ -75,7 +73,7 @@ export class Publisher {
   /** Takes over what was committed. */
   add({ checkpoint, batch }: Committed): void {
     this.#checkpoint = checkpoint;
-    this.#behindSince ??= this.#options.clock();
+    this.#behindSince ??= performance.now();
     if (batch !== undefined) {
       for (const write of batch.growth.tiles) this.#tiles.set(keyOf(write), write);
       this.#filled.push(...batch.growth.filled);
@@ -130,7 +128,7 @@ export class Publisher {
     await Promise.all(writes.map(({ path, parts }) => storage.upload(path, Buffer.concat(parts))));
     await storage.publish(checkpoint);
     this.#writing = new Map();
-    this.#behindSince = this.#checkpoint === undefined ? undefined : this.#options.clock();
+    this.#behindSince = this.#checkpoint === undefined ? undefined : performance.now();
     if (stages.length > 0) await flusher.add({ stages, bytes, paths: writes.map(({ path }) => path), filled });
   }
 
