@@ -207,7 +207,6 @@ export class Writer {
         failed: (error) => this.#stop('the log could not make its tiles durable', error),
       }),
       delayMs: publishDelayMs,
-      clock,
       failed: (error) => this.#stop('the log could not publish its tiles', error),
     });
   }
