@@ -14,6 +14,7 @@ const commands = new Map<string, () => Promise<Register>>(
     check: async () => (await import('./cli/check.js')).registerCheck,
     policy: async () => (await import('./cli/policy.js')).registerPolicy,
     log: async () => (await import('./cli/log.js')).registerLog,
+    monitor: async () => (await import('./cli/monitor.js')).registerMonitor,
     trust: async () => (await import('./cli/trust.js')).registerTrust,
     ca: async () => (await import('./cli/ca.js')).registerCa,
     audit: async () => (await import('./cli/audit.js')).registerAudit,
