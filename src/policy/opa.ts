@@ -62,7 +62,8 @@ async function post(transport: LogTransport, url: URL, body: string, timeoutMs: 
       return transport.post(url, body, limits);
     });
   } catch (cause) {
-    const why = limits.signal.aborted ? `gave no answer within ${timeoutMs} ms` : 'cannot be reached';
+    const reached = codeOf(cause) === undefined ? 'gave an answer that cannot be read' : 'cannot be reached';
+    const why = limits.signal.aborted ? `gave no answer within ${timeoutMs} ms` : reached;
     throw unavailable(why, cause);
   }
 }
