@@ -55,8 +55,7 @@ export class Writer {
   #publisher: Publisher;
   #state: LogState;
   #stopped: string | undefined;
-  /** Start of the commit under way. */
-  /** On the monotonic clock, as all that is only measured: the other one may be set. */
+  /** Start of the commit under way; on the monotonic clock, because the other one may be set. */
   #busySince: number | undefined;
 
   private constructor(options: WriterOptions, state: LogState) {
