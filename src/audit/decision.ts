@@ -89,12 +89,13 @@ class RecordedDecision implements Decision {
   async refused(error: unknown): Promise<void> {
     if (this.#ended) return;
     this.#ended = true;
-    const { code } = toAppError(error);
+    const { code, rule } = toAppError(error);
     const event = isDenial(code) ? 'denied' : 'failed';
     const { serial } = this.#known;
     const intended = serial !== undefined && this.#trail.isOpen(serial);
     if (!intended && !this.#budget.take(this.#authenticated ? 'known' : 'unknown', event, code)) return;
-    await this.#trail.append({ event, ...this.#known, code }, intended).catch(() => {});
+    const decidedBy = rule === undefined ? {} : { rule: bounded(rule) };
+    await this.#trail.append({ event, ...this.#known, ...decidedBy, code }, intended).catch(() => {});
   }
 }
 
