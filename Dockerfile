@@ -1,27 +1,55 @@
 # syntax=docker/dockerfile:1
-# Two stages: the build needs the development dependencies, the image does not.
-FROM node:24-bookworm-slim AS build
-WORKDIR /build
-COPY package.json package-lock.json tsconfig.json tsconfig.build.json ./
-RUN npm ci --ignore-scripts
-# The only package that has to be compiled; the headers of this Node are in the image.
-RUN apt-get update && apt-get install -y --no-install-recommends python3 make g++ \
-  && npm_config_nodedir=/usr/local npm rebuild pkcs11js && rm -rf node_modules/pkcs11js/build/Release/obj.target
-COPY src ./src
-RUN npm run build && npm prune --omit=dev --ignore-scripts
+#
+#   docker build -t mayfly .
+#   docker run --read-only --cap-drop ALL -p 8080:8080 -p 8081:8081 -v mayfly-data:/data \
+#     -v "$PWD/config.yaml:/etc/fulcio-config/config.yaml:ro" mayfly
+#
+# Needs nothing writable but the volume /data, which has to belong to 65532:65532: no tmpfs, no /tmp.
+#
+# The bases are tags, because a digest has to be looked up where there is a registry. Pin them when you build:
+#   docker buildx imagetools inspect node:24-bookworm-slim | grep Digest
+#   docker build --build-arg BUILD_IMAGE=node:24-bookworm-slim@sha256:… --build-arg RUNTIME_IMAGE=…@sha256:… .
+# Both are Debian 12, because native modules are built in one and run in the other.
+ARG BUILD_IMAGE=node:24-bookworm-slim
+ARG RUNTIME_IMAGE=gcr.io/distroless/nodejs24-debian12:nonroot
 
-FROM node:24-bookworm-slim
+FROM ${BUILD_IMAGE} AS build
+WORKDIR /build
+# For pkcs11js alone, which has no compiled form; nothing of this reaches the image, so the versions are Debian's.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends g++ make python3 && rm -rf /var/lib/apt/lists/*
+COPY package.json package-lock.json ./
+# No package runs a script but this one; the headers of Node are in the image.
+RUN npm ci --ignore-scripts && npm_config_nodedir=/usr/local npm rebuild pkcs11js \
+  && rm -rf node_modules/pkcs11js/build/Release/obj.target
+COPY tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN npm run build
+# true: with the SDKs of AWS, Google and Azure, 50 MB, for --ca kmsca and --ctlog-storage. Vault and HSMs need none.
+ARG WITH_CLOUD_SDKS=false
+COPY packaging ./packaging
+RUN if [ "$WITH_CLOUD_SDKS" != true ]; then sh packaging/without-cloud-sdks.sh .; fi \
+  && npm prune --omit=dev --ignore-scripts && sh packaging/slim.sh . && mkdir /data
+
+FROM ${RUNTIME_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Mayfly" \
+  org.opencontainers.image.description="A private Sigstore certificate authority with its transparency log" \
+  org.opencontainers.image.licenses="Apache-2.0" \
+  org.opencontainers.image.version="${VERSION}" \
+  org.opencontainers.image.revision="${REVISION}"
 ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=build /build/package.json ./
 COPY --from=build /build/node_modules ./node_modules
 COPY --from=build /build/dist ./dist
+COPY packaging/healthcheck.mjs ./
 COPY config ./config
-RUN install -d -o node -g node -m 0755 /data
-USER node
+COPY --from=build --chown=65532:65532 /data /data
+USER 65532:65532
 VOLUME /data
 EXPOSE 8080 8081 2112
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:8080/healthz').then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-ENTRYPOINT ["node", "/app/dist/main.js"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/nodejs/bin/node", "/app/healthcheck.mjs"]
+ENTRYPOINT ["/nodejs/bin/node", "/app/dist/main.js"]
 CMD ["serve", "--data-dir", "/data"]
