@@ -2,11 +2,17 @@ import { generateKeyPairSync, sign } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
-import type { RunningServer } from '../../src/server/start.js';
+import { Worker } from 'node:worker_threads';
+import { pino } from 'pino';
+import { type RunningServer, startServer } from '../../src/server/start.js';
 import { call, closeAll, connect, createMethod } from '../grpc/support.js';
-import { eventually, start, temporary } from '../server/lab.js';
+import { eventually, loopback, temporary } from '../server/lab.js';
 import { newKey, post, v2Body } from '../support/client.js';
 import { startIssuer, type TestIssuer } from '../support/issuer.js';
+
+const threadUrl = new URL('../../src/issuance/thread.ts', import.meta.url);
+const register = new URL('../fuzz/register.mjs', import.meta.url).href;
+const openThread = (): Worker => new Worker(threadUrl, { execArgv: ['--import', register] });
 
 let issuer: TestIssuer;
 beforeAll(async () => {
@@ -28,13 +34,16 @@ afterEach(async () => {
 const policyText = (policy: Record<string, unknown>): string =>
   JSON.stringify({ 'oidc-issuers': { [issuer.url]: { 'client-id': 'sigstore', type: 'email', ...policy } } });
 
-/** A server whose one issuer has such rules; `lines` is its log. */
-async function serve(policy: Record<string, unknown>, flags: Record<string, string> = {}) {
+/** A server whose one issuer has such rules; `lines` is its log. It has no threads unless `flags` say so. */
+async function serve(policy: Record<string, unknown>, options: Record<string, string> = {}) {
+  const flags = { workers: '0', ...options };
   const dir = temporary();
   const file = join(dir, 'identity.json');
   writeFileSync(file, policyText(policy));
   const lines: string[] = [];
-  const server = await start({ 'data-dir': join(dir, 'data'), 'config-path': file, ...flags }, lines);
+  const logger = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
+  const given = { ...loopback, 'data-dir': join(dir, 'data'), 'config-path': file, ...flags };
+  const server = await startServer(given, { environment: {}, logger, openThread });
   running.push(server);
   return { server, file, lines };
 }
