@@ -29,7 +29,7 @@ export interface InFlightBasis {
 }
 
 /** Enough to keep a processor and the log's group commit busy; what is more only waits (docs/limits.md). */
-const localPlacesPerProcessor = 64;
+const localPlacesPerProcessor = 32;
 /** With a log or a key elsewhere, requests wait for the network, and many have to wait side by side. */
 const remotePlaces = 1024;
 

@@ -51,7 +51,7 @@ async function issueFor(
   signal: AbortSignal,
   read: (token: string) => void,
 ): Promise<object> {
-  deps.intake.check();
+  await deps.intake.check();
   const forwardedFor = call.metadata.get('x-forwarded-for').join(',');
   const clientAddress = deps.clientAddress(addressOf(call.getPeer()), forwardedFor);
   const context = { requestId: requestIdOfCall(call.metadata), clientAddress };

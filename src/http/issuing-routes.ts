@@ -74,7 +74,7 @@ async function answer(
   read: (token: string) => void,
 ): Promise<void> {
   const version: Version = versions[path];
-  deps.intake.check();
+  await deps.intake.check();
   const clientAddress = deps.clientAddress(request.socket.remoteAddress, headerOf(request, 'x-forwarded-for'));
   const context = { requestId, clientAddress, onQuota: rateLimitHeaders(response) };
   await deps.intake.arrive(context);

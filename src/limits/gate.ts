@@ -1,10 +1,11 @@
 import type { Logger } from 'pino';
 import { AppError } from '../errors.js';
+import type { Pace } from './pace.js';
 
 /** Bounds the requests in work, so that those which are taken keep their latency when there are too many. */
 export interface Gate {
   /** To be called before a request is read: throws AppError OVERLOADED when it would only be refused later. */
-  check(): void;
+  check(): Promise<void>;
   /**
    * Runs `work` when a place is free. Throws AppError OVERLOADED when there is none in time, and whatever `signal` ended
    * with when that came first: the work is then not begun.
@@ -27,6 +28,7 @@ export interface GateOptions {
   readonly now: () => number;
   /** From 0 to 1, so that refused clients do not all come back in the same moment. */
   readonly random: () => number;
+  readonly pace: Pace;
   readonly onRefusal: () => void;
   readonly logger: Pick<Logger, 'warn' | 'info'>;
 }
@@ -43,6 +45,12 @@ export function createGate(options: GateOptions): Gate {
   let inWork = 0;
 
   const isFull = (): boolean => inWork >= places && waiting.size >= (overload.lasts() ? 0 : options.maxWaiting);
+
+  async function refuseInTurn(): Promise<never> {
+    const refusal = overload.refuse();
+    await options.pace.turn();
+    throw refusal;
+  }
 
   function leave(): void {
     const [next] = waiting;
@@ -68,12 +76,12 @@ export function createGate(options: GateOptions): Gate {
   }
 
   return {
-    check() {
-      if (isFull()) throw overload.refuse();
+    async check() {
+      if (isFull()) await refuseInTurn();
     },
     async run(signal, work) {
       if (signal.aborted) throw reasonOf(signal);
-      if (isFull()) throw overload.refuse();
+      if (isFull()) await refuseInTurn();
       if (inWork < places) inWork++;
       else await wait(signal);
       try {
@@ -87,6 +95,8 @@ export function createGate(options: GateOptions): Gate {
   };
 
   function createOverload({ calmMs, random, logger }: GateOptions) {
+    // Made once: an error's stack trace costs as much as the rest of a refusal.
+    const errors = [1, 2, 3].map((seconds) => busy(places, seconds));
     let refused = 0;
     let lastRefusalAt = Number.NEGATIVE_INFINITY;
     const lasts = (): boolean => now() - lastRefusalAt < calmMs;
@@ -108,11 +118,14 @@ export function createGate(options: GateOptions): Gate {
         refused++;
         options.onRefusal();
         lastRefusalAt = now();
-        const detail = `${places} requests are in work; try again in a moment`;
-        return new AppError('OVERLOADED', detail, { retryAfterSeconds: 1 + Math.floor(random() * 3) });
+        return errors[Math.floor(random() * errors.length)] ?? busy(places, 1);
       },
     };
   }
+}
+
+function busy(places: number, retryAfterSeconds: number): AppError {
+  return new AppError('OVERLOADED', `${places} requests are in work; try again in a moment`, { retryAfterSeconds });
 }
 
 function reasonOf(signal: AbortSignal): unknown {

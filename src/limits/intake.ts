@@ -3,10 +3,9 @@ import type { BodyMeter } from './body-budget.js';
 
 /** What every transport asks before it works on a certificate request, in this order. */
 export interface Intake {
-  /**
-   * Before anything of the request is read, token and body included: throws AppError OVERLOADED when there is too much to
-   * do, QUOTA_EXCEEDED when its client address has asked too often.
-   */
+  /** Before anything else is done for a request: throws AppError OVERLOADED when there is too much to do. */
+  check(): Promise<void>;
+  /** Before its body and token are read: throws AppError QUOTA_EXCEEDED when its client address has asked too often. */
   arrive(context: RequestContext): Promise<void>;
   /** Counts a body while it is read. */
   meter(): BodyMeter;
@@ -16,6 +15,7 @@ export interface Intake {
 
 /** Takes whatever comes. */
 export const openIntake: Intake = {
+  check: async () => undefined,
   arrive: async () => undefined,
   meter: () => ({ add: () => undefined, close: () => undefined }),
   run: (_signal, work) => work(),

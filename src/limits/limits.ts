@@ -1,13 +1,13 @@
+import type { Registry } from 'prom-client';
 import type { LimitSettings } from '../config/limits.js';
-import type { ErrorCode } from '../errors.js';
 import type { AuthenticatedRequest } from '../issue.js';
-import type { Metrics } from '../metrics.js';
 import { createBodyBudget } from './body-budget.js';
 import { createGate, type GateOptions } from './gate.js';
 import type { Intake } from './intake.js';
 import { addressKey, identityKey, issuerKey } from './keys.js';
 import { createLimitMetrics } from './metrics.js';
-import { createQuota, type Quota } from './quota.js';
+import { createPace } from './pace.js';
+import { createQuota, type OnQuota, type Quota } from './quota.js';
 
 /** The limits of one server: those in front of a request, and those on who asks. */
 export interface Limits extends Intake {
@@ -19,7 +19,7 @@ export interface Limits extends Intake {
 }
 
 export interface LimitsDeps extends Pick<GateOptions, 'now' | 'random' | 'logger'> {
-  readonly metrics: Pick<Metrics, 'rejections' | 'registry'>;
+  readonly registry: Registry;
 }
 
 /** For each limit; an entry takes some 300 bytes. */
@@ -42,59 +42,46 @@ const limitNames = Object.keys(counted) as readonly LimitName[];
 /** Builds the limits that are configured; the counts live in this process and outlast a reload of the configuration. */
 export function createLimits(settings: LimitSettings, deps: LimitsDeps): Limits {
   const { now } = deps;
-  const gate = createGate({
-    ...deps,
-    places: settings.maxInFlight,
-    maxWaiting,
-    maxWaitMs,
-    calmMs,
-    onRefusal: () => count('overload', 'OVERLOADED'),
-  });
+  const pace = createPace({ perTick: 20, tickMs: 10, maxHeld: 4096 });
+  const onRefusal = (): void => refusals.inc({ limit: 'overload' });
+  const gate = createGate({ ...deps, places: settings.maxInFlight, maxWaiting, maxWaitMs, calmMs, pace, onRefusal });
   const bodies = createBodyBudget(maxLargeBodyBytes);
   const quotas = new Map<LimitName, Quota>();
   for (const name of limitNames) {
     const rate = settings[name];
     if (rate !== undefined) quotas.set(name, createQuota({ name, of: counted[name], ...rate, maxKeys, now }));
   }
-  const { refusals } = createLimitMetrics(deps.metrics.registry, {
+  const { refusals } = createLimitMetrics(deps.registry, {
     ...gate,
     keys: () => [...quotas].map(([name, quota]) => [name, quota.size()] as const),
   });
 
-  function count(limit: LimitName | 'overload', reason?: ErrorCode): void {
-    refusals.inc({ limit });
-    if (reason !== undefined) deps.metrics.rejections.inc({ issuer: 'other', reason });
+  async function take(name: LimitName, keyOf: () => string, onQuota: OnQuota | undefined): Promise<void> {
+    try {
+      await quotas.get(name)?.take(keyOf(), onQuota);
+    } catch (refused) {
+      refusals.inc({ limit: name });
+      throw refused;
+    }
   }
 
   return {
+    check: () => gate.check(),
     async arrive({ clientAddress, onQuota }) {
-      gate.check();
-      const addresses = quotas.get('address');
-      if (clientAddress === undefined || addresses === undefined) return;
-      await addresses.take(addressKey(clientAddress), onQuota).catch((refused: unknown) => {
-        count('address', 'QUOTA_EXCEEDED');
+      if (clientAddress === undefined) return;
+      try {
+        await take('address', () => addressKey(clientAddress), onQuota);
+      } catch (refused) {
+        await pace.turn();
         throw refused;
-      });
+      }
     },
     meter: () => bodies.open(),
     run: (signal, work) => gate.run(signal, work),
     async admit({ principal, onQuota }) {
-      for (const [name, keyOf] of admissionKeys) {
-        await quotas
-          .get(name)
-          ?.take(keyOf(principal), onQuota)
-          .catch((refused: unknown) => {
-            // Whoever issues counts the rejection.
-            count(name);
-            throw refused;
-          });
-      }
+      // In this order: an identity that is over its own limit uses up nothing of its issuer's.
+      await take('identity', () => identityKey(principal), onQuota);
+      await take('issuer', () => issuerKey(principal), onQuota);
     },
   };
 }
-
-/** In this order: an identity that is over its own limit uses up nothing of its issuer's. */
-const admissionKeys = [
-  ['identity', identityKey],
-  ['issuer', issuerKey],
-] as const;

@@ -115,7 +115,12 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   const state = await openState(config, url, opening);
   const work = openWork(config, logger, metrics, deps.openThread);
   closing.add(() => work.close());
-  const limits = createLimits(config.limits, { now: () => performance.now(), random: Math.random, logger, metrics });
+  const limits = createLimits(config.limits, {
+    now: () => performance.now(),
+    random: Math.random,
+    logger,
+    registry: metrics.registry,
+  });
   const policy = openPolicy(config, { ...opening, identity: state.identity });
   const lifetimeMs = config.certificateLifetimeMs;
   const service = {
