@@ -42,8 +42,10 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
     issuers: () => deps.identity.current(),
     ca: deps.ca,
     admit: async (request) => {
+      // Policy first: whom it refuses uses up nothing of what the others may have.
+      const admission = await deps.policy.admit(request);
       await deps.limits.admit(request);
-      return deps.policy.admit(request);
+      return admission;
     },
     intend: () => undefined,
     ctLog: deps.ctLog,
