@@ -87,17 +87,6 @@ export function createPolicy(settings: PolicySettings, deps: PolicyDeps): Policy
     };
   }
 
-  async function askServer(policyServer: PolicyServer, request: PolicyRequest): Promise<string> {
-    const { allowed, reason, rule } = await policyServer.ask(serverInput(request));
-    const name = rule === '' ? serverRule : `${serverRule}: ${rule}`;
-    if (allowed) return name;
-    const named = rule === '' ? '' : `, rule ${quote(rule)},`;
-    const why = reason === '' ? '' : `: ${reason}`;
-    throw new AppError('POLICY_DENIED', `the policy server${named} denies ${sanOf(request)}${why}; ${askForIt}`, {
-      rule: name,
-    });
-  }
-
   return {
     admit(request) {
       const { token, issuer, principal } = request;
@@ -155,6 +144,18 @@ function sentence({ principal }: PolicyRequest, { rule }: Outcome, what: string)
   if (rule === undefined) return `no rule allows ${what} ${from}; ${askForIt}`;
   if (rule.message !== '') return `rule "${rule.name}" denies ${what} ${from}: ${rule.message}`;
   return `rule "${rule.name}" denies ${what} ${from}; ask the operator of this instance what it is for`;
+}
+
+/** The name of the policy server's decision, if it allows the request. Throws AppError POLICY_DENIED or POLICY_UNAVAILABLE. */
+async function askServer(server: PolicyServer, request: PolicyRequest): Promise<string> {
+  const { allowed, reason, rule } = await server.ask(serverInput(request));
+  const name = rule === '' ? serverRule : `${serverRule}: ${rule}`;
+  if (allowed) return name;
+  const named = rule === '' ? '' : `, rule ${quote(rule)},`;
+  const why = reason === '' ? '' : `: ${reason}`;
+  throw new AppError('POLICY_DENIED', `the policy server${named} denies ${sanOf(request)}${why}; ${askForIt}`, {
+    rule: name,
+  });
 }
 
 /** The `input` document of docs/policy.md. */

@@ -65,14 +65,15 @@ function unusable(error: unknown): PolicyError {
 }
 
 function checkNode(node: ASTNode, patterns: Map<string, TextTest>, inLoop: boolean): void {
-  if (node.op === 'call') checkCall(node.args[0], node.args[1], patterns);
+  if (node.op === 'call') checkCall(node.args[0], node.args[1], patterns, inLoop);
   if (node.op === 'rcall') checkMethod(node.args[0], inLoop);
   const looping = inLoop || (node.op === 'rcall' && loops.has(node.args[0]));
   for (const child of childrenOf(node.args)) checkNode(child, patterns, looping);
 }
 
-function checkCall(name: string, given: readonly ASTNode[], patterns: Map<string, TextTest>): void {
+function checkCall(name: string, given: readonly ASTNode[], patterns: Map<string, TextTest>, inLoop: boolean): void {
   if (name === fullMatch) {
+    if (inLoop) throw new PolicyError(`has ${fullMatch} in a loop; expected a condition any: {regex: …} on the claim`);
     const pattern = given[1];
     if (pattern?.op !== 'value' || typeof pattern.args !== 'string') {
       throw new PolicyError(`${fullMatch} has no pattern in quotes; expected ${fullMatch}(text, "pattern")`);

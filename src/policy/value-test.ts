@@ -50,9 +50,16 @@ function anyOfPatterns(patterns: readonly TextTest[], text: string): Verdict {
   return patterns.length === 1 ? only(text) : anyOf(patterns.map((pattern) => pattern(text)));
 }
 
-/** A test for an array of which some element has to match. */
+/** Characters of an array's elements together, so that many short ones cost no more than a long one. */
+const maxElementChars = 16_384;
+
+/** A test for an array of which some element has to match; too long an array is undecided. */
 export function anyElement(test: ValueTest): ValueTest {
-  return (value) => (Array.isArray(value) ? anyOf(value.map(test)) : 'undecided');
+  return (value) => {
+    if (!Array.isArray(value)) return 'undecided';
+    const chars = value.reduce<number>((sum, each) => sum + (typeof each === 'string' ? each.length : 1), 0);
+    return chars > maxElementChars ? 'undecided' : anyOf(value.map(test));
+  };
 }
 
 function scalarVerdict(value: unknown, values: ReadonlySet<unknown>): Verdict {

@@ -52,6 +52,7 @@ describe('a CEL expression', () => {
     ['fullMatch(san, claims.pattern)', 'has no pattern in quotes'],
     ['fullMatch(san, "(a")', 'cannot be used: missing closing )'],
     ['claims.a.exists(x, claims.b.exists(y, x == y))', 'within another loop'],
+    ['claims.a.exists(x, fullMatch(x, "a"))', 'has fullMatch in a loop'],
     ['claims.a.map(x, x + x).size() > 1', 'the method map is not to be had'],
     ['san.upperAscii() == "X"', 'the method upperAscii is not to be had'],
     ['timestamp(0) == timestamp(1)', 'the function timestamp is not to be had'],
