@@ -3,7 +3,7 @@
 # into .cache/interop (ignored by git). What is there at the right version stays; Go's own caches stay where Go keeps them.
 # Usage: test/interop/setup.sh            everything
 #        test/interop/setup.sh cosign …   only those named: first column of the tables below, "sigstore-python", "grpcio",
-#                                         "postgresql", "softhsm", "moto", "vault-transit"; fulcio is installed only when named
+#                                         "postgresql", "softhsm", "prometheus", "moto", "vault-transit"; fulcio is installed only when named
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -133,6 +133,15 @@ install_softhsm() {
   install_debian 'SoftHSM and pkcs11-tool' softhsm2 opensc
 }
 
+# For promtool, which tests the alert rules; the server that comes with it is not used.
+install_prometheus() {
+  if command -v promtool >/dev/null; then
+    say 'promtool is there'
+    return
+  fi
+  install_debian promtool --no-install-recommends prometheus
+}
+
 # The load generator of the benchmark.
 install_wrk() {
   if command -v wrk >/dev/null; then
@@ -211,6 +220,7 @@ if wanted vault-transit; then install_vault_transit; fi
 if wanted postgresql; then install_postgresql; fi
 if wanted faketime; then install_faketime; fi
 if wanted softhsm; then install_softhsm; fi
+if wanted prometheus; then install_prometheus; fi
 if wanted wrk; then install_wrk; fi
 if wanted tesseract; then install_go_module tesseract github.com/transparency-dev/tesseract/cmd/tesseract/posix; fi
 if wanted litewitness; then install_ssh_agent && install_go_module litewitness filippo.io/torchwood/cmd/litewitness; fi
