@@ -71,7 +71,7 @@ export function createPolicy(settings: PolicySettings, deps: PolicyDeps): Policy
     return { keyPolicy, rule: () => undefined };
   }
 
-  function goOn(request: PolicyRequest, decision: Decision, refused: Refusals, serverRule?: string): PolicyAdmission {
+  function goOn(request: PolicyRequest, decision: Decision, refused: Refusals, opaRule?: string): PolicyAdmission {
     return {
       keyPolicy: refused.size === 0 || settings.dryRun ? keyPolicy : { ...keyPolicy, refused },
       rule(algorithm) {
@@ -80,7 +80,7 @@ export function createPolicy(settings: PolicySettings, deps: PolicyDeps): Policy
           wouldDeny(request, refusal);
           return undefined;
         }
-        const rule = outcomeOf(decision, algorithm).rule?.name ?? serverRule;
+        const rule = outcomeOf(decision, algorithm).rule?.name ?? opaRule;
         count('allowed', rule);
         return rule;
       },
