@@ -45,8 +45,8 @@ export async function startFakeS3(): Promise<FakeS3> {
       pathStyle: true,
       credentials: { accessKeyId: 'id', secretAccessKey: 'secret' },
       attempts: 1,
-      attemptTimeoutMs: 150,
-      timeoutMs: 300,
+      attemptTimeoutMs: 500,
+      timeoutMs: 1000,
     },
     async close() {
       server.closeAllConnections();
