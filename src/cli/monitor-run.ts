@@ -1,6 +1,5 @@
 import { createPublicKey } from 'node:crypto';
 import type { Server } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type DirectoryLock, tryLockFile } from '../ctlog/directory-lock.js';
 import { AppError, messageOf } from '../errors.js';
 import { listen, urlHost } from '../listen.js';
@@ -24,6 +23,8 @@ export const exitCodes = { unavailable: 1, stateDamaged: 3 } as const;
 
 export interface MonitorIo extends Pick<CommandIo, 'out' | 'err' | 'fetch' | 'now' | 'interactive'> {
   readonly random: () => number;
+  /** Resolves after so many milliseconds; rejects when the signal comes first. */
+  readonly wait: (ms: number, signal: AbortSignal) => Promise<unknown>;
   /** Ends the monitor after what is under way. */
   readonly signal: AbortSignal;
 }
@@ -62,7 +63,7 @@ class Run {
   }
 
   readonly #clock = (): number => this.#io.now().getTime();
-  readonly #wait = (ms: number): Promise<unknown> => sleep(ms, undefined, { signal: this.#io.signal });
+  readonly #wait = (ms: number): Promise<unknown> => this.#io.wait(ms, this.#io.signal);
   readonly #note = (text: string): void => {
     this.#progress.end();
     if (!this.#notes.has(text)) this.#io.err(`mayfly monitor: ${printable(text)}\n`);

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import { findingKinds } from '../monitor/finding.js';
 import { type MonitorFlags, monitorSettings } from './monitor-options.js';
@@ -36,7 +37,8 @@ export function registerMonitor(program: Command, done: (code: number) => void):
     const stop = new AbortController();
     // A second signal ends the process at once, which loses nothing.
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
-    done(await runMonitor(settings, { ...processIo(), random: Math.random, signal: stop.signal }));
+    const wait = (ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal });
+    done(await runMonitor(settings, { ...processIo(), random: Math.random, wait, signal: stop.signal }));
   });
 }
 

@@ -1,5 +1,5 @@
 import { types } from 'node:util';
-import { BadAnswer, Unavailable } from './finding.js';
+import { BadAnswer, Stopped, Unavailable } from './finding.js';
 
 /** Reads a log over HTTP without being a burden to it. */
 export interface LogClient {
@@ -7,7 +7,7 @@ export interface LogClient {
   readonly url: string;
   /**
    * The body of a 200 answer, or undefined for 404 and 410. `path` may carry a query or be a URL. Throws BadAnswer for what no
-   * repetition changes, Unavailable when the log cannot be had now.
+   * repetition changes, Unavailable when the log cannot be had now, Stopped when the monitor is to stop.
    */
   get(path: string, maxBytes: number): Promise<Uint8Array | undefined>;
 }
@@ -39,11 +39,19 @@ const maxRetryAfterMs = 120_000;
 
 /** Opens a client; one client for a log, because limits and a Retry-After hold for all its requests together. */
 export function openLogClient(options: LogClientOptions): LogClient {
-  const { wait, clock, random, timeoutMs = 30_000, requestsPerSecond = 20, parallel = 4 } = options;
+  const { clock, random, timeoutMs = 30_000, requestsPerSecond = 20, parallel = 4 } = options;
   const base = options.url.endsWith('/') ? options.url : `${options.url}/`;
   const slots = new Slots(parallel);
   let nextAt = 0;
   let leftAloneUntil = 0;
+
+  async function wait(ms: number): Promise<void> {
+    try {
+      await options.wait(ms);
+    } catch (cause) {
+      throw options.signal?.aborted === true ? new Stopped('stopped', { cause }) : cause;
+    }
+  }
 
   /** Waits for this request's turn. */
   async function turn(): Promise<void> {
@@ -64,7 +72,8 @@ export function openLogClient(options: LogClientOptions): LogClient {
       options.onAnswer?.(String(response.status));
       if (response.status === 200) return await readBody(response, maxBytes);
     } catch (error) {
-      if (error instanceof BadAnswer || options.signal?.aborted === true) throw error;
+      if (options.signal?.aborted === true) throw new Stopped('stopped', { cause: error });
+      if (error instanceof BadAnswer) throw error;
       options.onAnswer?.('error');
       return new Passing(reasonOf(error), 0);
     }

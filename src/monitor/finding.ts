@@ -52,6 +52,11 @@ export class Unavailable extends Error {
   override readonly name = 'Unavailable';
 }
 
+/** The monitor is to stop: what was under way is given up, and says nothing about the log. */
+export class Stopped extends Error {
+  override readonly name = 'Stopped';
+}
+
 /** An inconsistency that ends the round: nothing that comes after it can be believed. */
 export class Inconsistency extends Error {
   override readonly name = 'Inconsistency';

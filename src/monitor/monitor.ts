@@ -68,7 +68,7 @@ export class Monitor {
     const known = this.#state;
     if (known !== undefined && known.criteria !== criteria) {
       options.note(
-        `other certificates are looked for than before: the first ${known.done.size} entries are not read again`,
+        `other certificates are looked for than before: entries below ${known.done.size} are not read again`,
       );
     }
   }
@@ -154,7 +154,10 @@ export class Monitor {
     const tree = source.tree(head);
     const done: Peaks = size === 0 ? noPeaks : await tree.peaks(size);
     await requireInTree(done, head, tree, 0);
-    note(`nothing is remembered of this log: its ${head.size} entries are looked at from ${size} on`);
+    const hint = from === 'now' ? ' (--from 0 for all of them)' : '';
+    note(
+      `nothing is remembered of this log, which has ${head.size} entries: it is followed from entry ${size} on${hint}`,
+    );
     const told = this.#told.list();
     await state.set(this.#log.id, { url: source.url, origin, head, done, deliveringTo: size, criteria, told });
     return head;

@@ -11,13 +11,14 @@ const maxLineBytes = 4 * 1024 * 1024;
  * first (its event comes again), and `tell` is told. Throws AppError STARTUP.
  */
 export async function openOutputFile(path: string, tell: (text: string) => void): Promise<Sink> {
-  let file: FileHandle;
+  const file = await open(path, 'a+', 0o600).catch((cause: unknown) => {
+    throw unusable(path, cause);
+  });
   try {
-    file = await open(path, 'a+', 0o600);
     await mend(file, path, tell);
   } catch (cause) {
-    if (cause instanceof AppError) throw cause;
-    throw new AppError('STARTUP', `--output: cannot append to ${path}: ${messageOf(cause)}`, { cause });
+    await file.close();
+    throw cause instanceof AppError ? cause : unusable(path, cause);
   }
   return {
     name: 'output',
@@ -31,6 +32,10 @@ export async function openOutputFile(path: string, tell: (text: string) => void)
     },
     close: () => file.close(),
   };
+}
+
+function unusable(path: string, cause: unknown): AppError {
+  return new AppError('STARTUP', `--output: cannot append to ${path}: ${messageOf(cause)}`, { cause });
 }
 
 async function mend(file: FileHandle, path: string, tell: (text: string) => void): Promise<void> {

@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { openCheckpoint, type SignedTreeHead, verifyTreeHead } from '../ctlog/checkpoint.js';
 import { messageOf } from '../errors.js';
 import type { LogClient } from './client.js';
-import { BadAnswer, type Finding, Inconsistency, Unavailable } from './finding.js';
+import { BadAnswer, type Finding, Stopped, Unavailable } from './finding.js';
 import { fork, isConsistent } from './judge-head.js';
 import { parseTreeHead } from './rfc6962-source.js';
 import { type LogSource, maxSmallBytes } from './source.js';
@@ -30,7 +30,7 @@ export async function comparePeer(
     if (bytes === undefined) return `${peer.url}: there is no head`;
     theirs = openPeerHead(bytes, logKey);
   } catch (error) {
-    if (error instanceof Inconsistency) throw error;
+    if (error instanceof Stopped) throw error;
     return `${peer.url}: no head to compare with: ${messageOf(error)}`;
   }
   const [first, second] = theirs.size <= ours.size ? [theirs, ours] : [ours, theirs];

@@ -8,7 +8,7 @@ import { openTileReader, type TileReader } from '../ctlog/tile-reader.js';
 import { fullTilePath, issuerPath, tileWidth } from '../ctlog/tiles.js';
 import { messageOf } from '../errors.js';
 import type { LogClient } from './client.js';
-import { BadAnswer, Unavailable } from './finding.js';
+import { BadAnswer, Stopped, Unavailable } from './finding.js';
 import { ahead, type LogEntry, type LogSource, maxEntriesBytes, maxSmallBytes } from './source.js';
 
 /** Issuer certificates kept in memory. */
@@ -68,7 +68,7 @@ async function named<T>(result: Promise<T>): Promise<T> {
   try {
     return await result;
   } catch (cause) {
-    if (cause instanceof BadAnswer || cause instanceof Unavailable) throw cause;
+    if (cause instanceof BadAnswer || cause instanceof Unavailable || cause instanceof Stopped) throw cause;
     throw new BadAnswer(messageOf(cause), { cause });
   }
 }
