@@ -64,7 +64,7 @@ class RecordedDecision implements Decision {
       ...this.#known,
       ...(rule === undefined ? {} : { rule: bounded(rule) }),
       key: { algorithm: key.algorithm, sha256: key.fingerprint },
-      serial: hex(intent.serial),
+      serial: serialText(intent.serial),
       precertificate: hash('sha256', submission.precertificate, 'hex'),
       entry: hex(dedupeKey({ type: 'precert', tbs: submission.tbs, issuerKeyHash: submission.issuerKeyHash })),
       issuerKey: hex(submission.issuerKeyHash),
@@ -112,6 +112,11 @@ function loggedAt({ logId, extensions }: Sct): LoggedAt {
   } catch {
     return { id };
   }
+}
+
+/** As openssl and browsers write it: without the octet that keeps the number positive. */
+function serialText(serial: Uint8Array): string {
+  return hex(serial[0] === 0 ? serial.subarray(1) : serial);
 }
 
 const maxChars = 1024;
