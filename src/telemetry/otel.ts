@@ -39,14 +39,14 @@ export interface OtelDeps {
   readonly exporter?: SpanExporter;
 }
 
-/** How long a shutdown waits for a collector, and a batch for its turn, in milliseconds. */
+/** How long a shutdown waits for the collector, and an export for its answer, in milliseconds. */
 const closeMs = 3_000;
-const exportTimeoutMs = 5_000;
+const exportTimeoutMs = 2_500;
 const batch = {
   maxQueueSize: 8_192,
   maxExportBatchSize: 512,
   scheduledDelayMillis: 1_000,
-  exportTimeoutMillis: 10_000,
+  exportTimeoutMillis: exportTimeoutMs,
 };
 
 const preciseNow = (): number => performance.timeOrigin + performance.now();
