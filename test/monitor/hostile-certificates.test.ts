@@ -6,7 +6,7 @@ import { certificateAround, describeCertificate } from '../../src/monitor/certif
 import type { MatchEvent } from '../../src/monitor/events.js';
 import { findingKinds } from '../../src/monitor/finding.js';
 import { type Criteria, createMatcher } from '../../src/monitor/matcher.js';
-import { encodeElement, encodeOid, encodeSequence, tag } from '../../src/x509/der.js';
+import { encodeElement, encodeOid, tag } from '../../src/x509/der.js';
 import { issuerKeyHash, issuingDer, newCertificate, party, rootDer } from '../ctlog/certificates.js';
 import { temporaryDirectory } from '../ctlog/fixtures.js';
 import { emailName, extension, FakeLog, fulcio, type Logged, monitor, of, precert, san } from './lab.js';
