@@ -110,12 +110,14 @@ export function createMetrics(version: string, nodeVersion: string): Metrics {
       buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10],
       registers,
     }),
-    configReloads: new Counter({
-      name: 'mayfly_identity_config_reloads_total',
-      help: 'Reloads of the identity configuration, by result',
-      labelNames: ['result'],
-      registers,
-    }),
+    configReloads: reloadsFromZero(
+      new Counter({
+        name: 'mayfly_identity_config_reloads_total',
+        help: 'Reloads of the identity configuration, by result',
+        labelNames: ['result'],
+        registers,
+      }),
+    ),
     configGeneration: new Gauge({
       name: 'mayfly_identity_config_generation',
       help: 'How often the identity configuration in force was loaded since the start',
@@ -174,6 +176,12 @@ function createCtlogInstruments(registers: Registry[]): CtlogMetrics {
   };
 }
 
+/** From 0 on, because Prometheus sees no increase in a series that begins at 1. */
+function reloadsFromZero(reloads: Counter<'result'>): Counter<'result'> {
+  for (const result of ['loaded', 'refused']) reloads.inc({ result }, 0);
+  return reloads;
+}
+
 function createLogInstruments(registers: Registry[]): LogMetrics {
   return {
     submissions: new Counter({
@@ -195,12 +203,14 @@ function createLogInstruments(registers: Registry[]): LogMetrics {
       labelNames: ['log'],
       registers,
     }),
-    configReloads: new Counter({
-      name: 'mayfly_ct_logs_config_reloads_total',
-      help: 'Reloads of the list of logs, by result',
-      labelNames: ['result'],
-      registers,
-    }),
+    configReloads: reloadsFromZero(
+      new Counter({
+        name: 'mayfly_ct_logs_config_reloads_total',
+        help: 'Reloads of the list of logs, by result',
+        labelNames: ['result'],
+        registers,
+      }),
+    ),
     witnessAnswers: new Counter({
       name: 'mayfly_ctlog_witness_answers_total',
       help: 'Checkpoints of the embedded log sent to a witness, by how it ended',

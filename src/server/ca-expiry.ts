@@ -76,5 +76,7 @@ export function observeCas(
     labelNames: ['result'],
     registers,
   });
+  // Prometheus sees no increase in a series that begins at 1.
+  for (const result of ['loaded', 'refused']) reloads.inc({ result }, 0);
   return { reloads };
 }

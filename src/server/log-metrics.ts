@@ -10,6 +10,7 @@ const ofTheCa = [
   'fulcio_api_latency',
   'grpc_server_handled_total',
   'mayfly_rejections_total',
+  'mayfly_policy_decisions_total',
   'mayfly_stage_seconds',
   'mayfly_identity_config_reloads_total',
   'mayfly_identity_config_generation',
