@@ -35,6 +35,6 @@ checks proofs in your browser. Without it, read the log with <code>mayfly log</c
 path (owner, repository); an issuer; a serial number in hexadecimal.</p>
 </form>
 <p id="status" role="status" class="note"></p>
-<div id="view"></div>
+<div id="view" aria-busy="true"></div>
 `;
 }

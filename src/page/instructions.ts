@@ -47,10 +47,17 @@ export function instructionsHtml(clients: readonly Client[]): readonly Html[] {
   return clients.map(
     ({ name, blocks }, i) => html`<details class="client" name="client"${i === 0 ? html` open` : undefined}>
 <summary>${name}</summary>
-${blocks.map(({ kind, text }) => (kind === 'code' ? codeBlock(text) : html`<p>${text}</p>`))}
+${blocks.map(({ kind, text }) => (kind === 'code' ? codeBlock(text) : html`<p>${withFlags(text)}</p>`))}
 </details>
 `,
   );
+}
+
+/** A flag in a sentence is code, and does not break after its dashes. */
+function withFlags(text: string): readonly Html[] {
+  return text
+    .split(/(--[a-z][a-z-]*)/)
+    .map((part, i) => (i % 2 === 1 ? html`<code class="nobreak">${part}</code>` : html`${part}`));
 }
 
 /** A block of code to copy; the button is added by script, because without script it could do nothing. */

@@ -73,6 +73,9 @@ every certificate is on record in a public transparency log.</p>
 ${state}
 <dl class="facts"><div><dt>Address</dt><dd><code>${publicUrl}</code></dd></div></dl>
 <p><a class="button" href="explore">See who signed: the log explorer</a></p>
+<nav class="contents" aria-label="On this page"><a href="#trust">Trust files</a><a href="#clients">Sign and verify</a>
+<a href="#issuers">Issuers</a><a href="#cas">Certificate authorities</a><a href="#logs">Logs</a>
+<a href="#tsa">Timestamps</a><a href="#api">For programs</a></nav>
 </section>`;
 }
 
@@ -166,7 +169,7 @@ const stateNotes: Readonly<Record<string, string>> = {
 function authorities({ cas, base }: Instance): Html {
   const cards = cas.map(
     ({ name, state, chain }) => html`<article class="card">
-<h3>${name} <span class="badge ${state === 'active' ? 'good' : 'quiet'}">${state}</span></h3>
+<h3>CA ${name} <span class="badge ${state === 'active' ? 'good' : 'quiet'}">${state}</span></h3>
 <p class="note">${stateNotes[state] ?? ''}</p>
 ${chainHtml(chain)}
 </article>

@@ -16,6 +16,9 @@ import { textElement, warningOf } from './text.js';
  * @typedef {{ size: number, entries: Summary[], next?: number, searched?: { from: number, to: number } }} List
  */
 
+/** Names of one certificate in a list. */
+const listedNames = 3;
+
 const parameters = new URLSearchParams(location.search);
 const view = byId('view');
 const status = byId('status');
@@ -70,7 +73,12 @@ const pairs = (hex) => hex.toUpperCase().match(/../g)?.join(':') ?? '';
 /** @param {number} count @param {string} one @param {string} many */
 const counted = (count, one, many) => `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 
-start().catch((error) => {
+start()
+  .catch(showError)
+  .finally(() => view.setAttribute('aria-busy', 'false'));
+
+/** @param {unknown} error */
+function showError(error) {
   status.textContent = '';
   const message = error instanceof Error ? error.message : String(error);
   view.replaceChildren(
@@ -81,7 +89,7 @@ start().catch((error) => {
     ),
     el('p', {}, el('a', { text: 'The latest certificates', href: 'explore' })),
   );
-});
+}
 
 async function start() {
   status.textContent = 'Reading the log…';
@@ -163,11 +171,12 @@ function listStatus(log, { size, searched, entries }, query) {
 function table(log, entries) {
   const head = ['Identity', 'Token issuer', 'Logged', 'Entry'].map((text) => el('th', { text, scope: 'col' }));
   const rows = entries.map((entry) => {
-    const link = el('a', { text: `#${entry.index}`, href: address({ log: log.name, index: entry.index }) });
+    const href = address({ log: log.name, index: entry.index });
+    const link = el('a', { text: `#${entry.index}`, href });
     return el(
       'tr',
       {},
-      el('td', { 'data-label': 'Identity' }, ...namesOf(entry)),
+      el('td', { 'data-label': 'Identity' }, ...namesOf(entry, href)),
       el('td', { 'data-label': 'Token issuer' }, entry.issuer === undefined ? 'not named' : textElement(entry.issuer)),
       el('td', { 'data-label': 'Logged', class: 'time' }, time(entry.loggedAt)),
       el('td', { 'data-label': 'Entry' }, link),
@@ -176,14 +185,22 @@ function table(log, entries) {
   return el('table', { class: 'stack entries' }, el('thead', {}, el('tr', {}, ...head)), el('tbody', {}, ...rows));
 }
 
-/** @param {Summary} entry @returns {(Node | string)[]} */
-function namesOf({ names, trouble }) {
+/**
+ * @param {Summary} entry
+ * @param {string | undefined} href of the entry's own page, where that is another one
+ * @returns {(Node | string)[]}
+ */
+function namesOf({ names, trouble }, href = undefined) {
   if (trouble !== undefined) return [el('span', { class: 'odd', text: 'not readable' })];
   if (names.length === 0) return ['no subject alternative name'];
-  return names.map(({ type, value }) => {
+  const shown = href === undefined ? names : names.slice(0, listedNames);
+  const rest = names.length - shown.length;
+  const elements = shown.map(({ type, value }) => {
+    const text = href === undefined ? textElement(value) : el('a', { href }, textElement(value));
     const flag = warningOf(value) === undefined ? undefined : el('span', { class: 'flag', text: 'unusual characters' });
-    return el('span', { class: 'name' }, textElement(value), ' ', el('span', { class: 'note', text: type }), ' ', flag);
+    return el('span', { class: 'name' }, text, ' ', el('span', { class: 'note', text: type }), ' ', flag);
   });
+  return rest === 0 ? elements : [...elements, el('span', { class: 'note', text: `and ${rest} more` })];
 }
 
 /** @param {Log} log @param {string} index */
@@ -328,7 +345,7 @@ function extensionsOf({ extensions }) {
 
 /** @param {Detail} entry @param {string} href */
 function pemOf({ pem, kind }, href) {
-  const block = el('div', { class: 'code' }, el('pre', { tabindex: '0' }, el('code', pem)));
+  const block = el('div', { class: 'code' }, el('pre', { class: 'pem', tabindex: '0' }, el('code', pem)));
   addCopyButton(block);
   const note =
     kind === 'precertificate'

@@ -163,12 +163,15 @@ export function checkSameCertificate(leaf, certificate) {
 
 /** The TBSCertificate of a precertificate without the poison extension. @param {Uint8Array} der */
 function withoutPoison(der) {
-  const tbs = elements(readElement(der, 0).content)[0];
+  const certificate = readElement(der, 0);
+  const tbs = elements(certificate.content)[0];
   const parts = tbs === undefined ? [] : elements(tbs.content);
   const last = parts.at(-1);
-  if (tbs === undefined || last === undefined || last.tag !== 0xa3)
+  const isCertificate = certificate.tag === 0x30 && certificate.end === der.length && tbs?.tag === 0x30;
+  if (!isCertificate || tbs === undefined || last === undefined || last.tag !== 0xa3)
     throw new ProofError('the certificate has no extensions');
   const list = readElement(last.content, 0);
+  if (list.tag !== 0x30 || list.end !== last.content.length) throw new ProofError('the certificate is malformed');
   const kept = elements(list.content).filter(({ whole }) => toHex(whole) !== poison);
   if (kept.length === elements(list.content).length)
     throw new ProofError('the certificate shown is not a precertificate');

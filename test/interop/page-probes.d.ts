@@ -1,0 +1,9 @@
+export const copyLabel: () => string | undefined;
+export const clipboard: () => Promise<string>;
+export const query: () => { readonly q: string; readonly by: string };
+export const overflow: () => number;
+export const focus: () => { readonly name: string; readonly isSkip: boolean; readonly outline: string };
+export const damage: () => { readonly attacked: boolean; readonly strange: number; readonly overflow: number };
+export const linkOrigins: () => string[];
+export const tryInjection: () => { readonly attacked: boolean; readonly refused: number };
+export const lowContrast: () => string[];
