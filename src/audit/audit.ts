@@ -13,7 +13,8 @@ import { type OpenedFile, openTrailFile } from './open-file.js';
 import type { LoggedAt, Reconciled } from './record.js';
 import { RefusalBudget } from './refusals.js';
 import { StandardOutput } from './standard-output.js';
-import { Trail, type TrailLimits } from './trail.js';
+import { Trail } from './trail.js';
+import type { TrailLimits } from './trail-options.js';
 
 /** The audit trail as the server uses it. */
 export interface Audit {

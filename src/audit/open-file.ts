@@ -5,8 +5,8 @@ import { AppError, messageOf } from '../errors.js';
 import type { Disk } from './disk.js';
 import { noHead } from './line.js';
 import { findPredecessor, type ScannedFile, scanFile } from './scan.js';
-import type { TrailOptions } from './trail.js';
 import { TrailFile } from './trail-file.js';
+import type { TrailOptions } from './trail-options.js';
 
 /** Where a trail goes on. */
 export interface OpenedFile extends Pick<TrailOptions, 'output' | 'head' | 'open' | 'previous' | 'torn' | 'began'> {

@@ -5,7 +5,8 @@ import { pino } from 'pino';
 import { type Disk, disk } from '../../src/audit/disk.js';
 import { openTrailFile } from '../../src/audit/open-file.js';
 import type { AuditRecord } from '../../src/audit/record.js';
-import { Trail, type TrailLimits } from '../../src/audit/trail.js';
+import { Trail } from '../../src/audit/trail.js';
+import type { TrailLimits } from '../../src/audit/trail-options.js';
 import { type Problem, type VerifiedTrail, verifyTrails } from '../../src/audit/verify.js';
 
 /** A directory with a trail in it. */
