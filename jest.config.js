@@ -18,5 +18,5 @@ export default {
       },
     ],
   },
-  testTimeout: 30000,
+  testTimeout: 60000,
 };
