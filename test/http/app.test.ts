@@ -181,8 +181,22 @@ describe('the read endpoints', () => {
     expect(answer.status).toBe(503);
     expect(answer.body).toEqual({
       status: 'NOT_READY',
-      checks: [{ name: 'ct-log', ok: false, reason: 'the disk is full' }],
+      checks: [{ name: 'ct-log', ok: false, required: true, reason: 'the disk is full' }],
     });
+  });
+
+  test('/readyz is 200 while only what is not required fails, and lists it', async () => {
+    const check = {
+      name: 'issuer',
+      target: 'https://issuer.example',
+      ok: false,
+      required: false,
+      reason: 'it is down',
+    };
+    const { app } = lab({ readiness: () => [check] });
+    const answer = await request(app).get('/readyz');
+    expect(answer.status).toBe(200);
+    expect(answer.body).toEqual({ status: 'READY', checks: [check] });
   });
 
   test('the log has its own routes under /ctlog', async () => {
