@@ -51,7 +51,10 @@ describe('the overview', () => {
 
   test('copies a command as it stands', async () => {
     const page = await open('');
-    await page.browserContext().overridePermissions(new URL(lab.url).origin, ['clipboard-read', 'clipboard-write']);
+    await page
+      .browserContext()
+      .overridePermissions(new URL(lab.url).origin, ['clipboard-read', 'clipboard-write', 'clipboard-sanitized-write']);
+    await page.bringToFront();
     await page.click('.code .copy');
     await eventually(async () => (await page.evaluate(probe.copyLabel)) === 'Copied');
     const copied = await page.evaluate(probe.clipboard);
@@ -150,7 +153,15 @@ describe('a certificate', () => {
     ['audit path', ({ auditPath }) => ({ auditPath: auditPath.map(() => zero) })],
     ['leaf', ({ leafInput }) => ({ leafInput: `${leafInput.slice(0, 4)}B${leafInput.slice(5)}` })],
     ['checkpoint', ({ checkpoint }) => ({ checkpoint: checkpoint.replace(/\n[^\n]+=\n/, `\n${zero}\n`) })],
-    ['certificate', ({ entry: one }) => ({ entry: { ...one, pem: one.pem.replace(/(\n.{60})(.)/, (_, start: string, c: string) => start + (c === 'A' ? 'B' : 'A')) } })],
+    [
+      'certificate',
+      ({ entry: one }) => ({
+        entry: {
+          ...one,
+          pem: one.pem.replace(/(\n.{60})(.)/, (_, start: string, c: string) => start + (c === 'A' ? 'B' : 'A')),
+        },
+      }),
+    ],
   ])('is refused when the server changed its %s', async (_, change) => {
     const rewrite = (path: string, body: string): string => {
       if (!path.includes('/entries/')) return body;
