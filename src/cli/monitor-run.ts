@@ -52,8 +52,9 @@ class Run {
   readonly #found = new Set<FindingKind>();
   readonly #progress: ReturnType<typeof catchUpProgress>;
   #monitor: Monitor | undefined;
-  /** What was noted last, so that a peer that is down for a day is one line. */
-  #notes = new Set<string>();
+  /** What was noted in this round and the one before, so that a peer that is down for a day is one line. */
+  #notes = { before: new Set<string>(), now: new Set<string>() };
+  #unavailable = false;
 
   constructor(settings: MonitorSettings, io: MonitorIo, closing: (() => unknown)[]) {
     this.#settings = settings;
@@ -66,8 +67,9 @@ class Run {
   readonly #wait = (ms: number): Promise<unknown> => this.#io.wait(ms, this.#io.signal);
   readonly #note = (text: string): void => {
     this.#progress.end();
-    if (!this.#notes.has(text)) this.#io.err(`mayfly monitor: ${printable(text)}\n`);
-    this.#notes.add(text);
+    const { before, now } = this.#notes;
+    if (!before.has(text) && !now.has(text)) this.#io.err(`mayfly monitor: ${printable(text)}\n`);
+    now.add(text);
   };
 
   async run(): Promise<number> {
@@ -103,16 +105,19 @@ class Run {
       if (this.#io.signal.aborted) return undefined;
       if (!(error instanceof Unavailable) && !(error instanceof BadAnswer)) throw error;
       this.#note(error.message);
+      this.#unavailable = true;
       return undefined;
     } finally {
+      this.#notes = { before: this.#notes.now, now: new Set() };
       this.#progress.end();
     }
   }
 
   #sayRound({ head, done, entries, matches, findings, unavailable }: RoundResult): void {
     const { once, json } = this.#settings;
-    if (unavailable === undefined) this.#notes = new Set();
-    else this.#note(unavailable);
+    if (unavailable !== undefined) this.#note(unavailable);
+    else if (this.#unavailable) this.#note('it goes on: the log answers, and what was found is delivered');
+    this.#unavailable = unavailable !== undefined;
     if (!once) return;
     const kinds = [...new Set(findings.map(({ kind }) => kind))];
     if (json) {
@@ -148,7 +153,7 @@ class Run {
   };
 
   async #open(state: StateFile, delivery: Delivery): Promise<Monitor> {
-    const { url, type, keys, criteriaHash, peers } = this.#settings;
+    const { url, type, keys, criteria, criteriaHash, peers } = this.#settings;
     const source = await findLog(url, type, this.#clientOf);
     const logKey = keyOfLog(source, await source.fetchHead(), keys);
     const [first] = keys;
@@ -158,6 +163,7 @@ class Run {
       ...this.#settings,
       source,
       logKey: logKey ?? createPublicKey({ key: Buffer.from(first), format: 'der', type: 'spki' }),
+      cas: criteria.cas,
       criteria: criteriaHash,
       state,
       delivery,

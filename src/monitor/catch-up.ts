@@ -14,6 +14,8 @@ export interface CatchUpOptions {
   /** Where it begins. */
   readonly done: Peaks;
   readonly matcher: Matcher;
+  /** Certificates of issuing CAs, DER, that are believed before those of the log. */
+  readonly cas: readonly Uint8Array[];
   /** Milliseconds since the epoch. */
   readonly clock: () => number;
   /** Delivers the events of proven entries and remembers that it did; `peaks` are those after them. */
@@ -33,7 +35,7 @@ export async function catchUp(options: CatchUpOptions): Promise<void> {
   const { tree, head, progress } = options;
   let [committed, peaks] = [options.done, options.done];
   let events: MonitorEvent[] = [];
-  const check = createEntryChecker();
+  const check = createEntryChecker(options.cas);
   for await (const entries of tree.entries(peaks.size)) {
     peaks = appendLeaves(
       peaks,

@@ -23,8 +23,13 @@ const maxIssuers = 64;
 /** Judges entries; see `checkEntry`. */
 export type EntryChecker = (logged: LogEntry, headTime: number) => Promise<CheckedEntry>;
 
-/** A checker that remembers the last issuers it has parsed. */
-export function createEntryChecker(): EntryChecker {
+/**
+ * A checker that remembers the last issuers it has parsed. `cas` are DER certificates known from elsewhere: nothing in the
+ * tree covers those that a log shows, so it could show one with other dates and the same key.
+ */
+export function createEntryChecker(cas: readonly Uint8Array[]): EntryChecker {
+  const known = new Map<string, Uint8Array>();
+  for (const der of cas) known.set(Buffer.from(keyHashOf(parseCertificate(der))).toString('hex'), der);
   const issuers = new Map<string, Issuer | undefined>();
   const issuerOf = (der: Uint8Array): Issuer | undefined => {
     const name = createHash('sha256').update(der).digest('base64');
@@ -35,7 +40,11 @@ export function createEntryChecker(): EntryChecker {
     }
     return issuers.get(name);
   };
-  return (logged, headTime) => checkEntry(logged, headTime, issuerOf);
+  return (logged, headTime) => {
+    const signed = logged.entry?.entry;
+    const ca = signed?.type === 'precert' ? known.get(Buffer.from(signed.issuerKeyHash).toString('hex')) : undefined;
+    return checkEntry(ca === undefined ? logged : { ...logged, issuer: async () => ca }, headTime, issuerOf);
+  };
 }
 
 type IssuerOf = (der: Uint8Array) => Issuer | undefined;

@@ -37,14 +37,14 @@ export async function compareHeads(
     key: 'backwards',
     expected: `a head not before ${headText(known)}`,
     found: `${headText(head)}${more}`,
-    evidence: { earlier: treeHeadJson(known), later: treeHeadJson(head) },
+    evidence: { known: treeHeadJson(known), head: treeHeadJson(head) },
   });
   if (head.size > known.size) {
     await requireConsistent(known, head, source);
     return head.timestamp < known.timestamp ? backwards(', which is larger and older') : undefined;
   }
   try {
-    await requireConsistent(head, known, source);
+    await requireConsistent(known, head, source);
     return backwards(', an earlier state of the same tree');
   } catch (error) {
     if (!(error instanceof BadAnswer) && !(error instanceof Unavailable)) throw error;
@@ -53,10 +53,11 @@ export async function compareHeads(
 }
 
 /** Throws Inconsistency `fork` unless the log proves that the larger tree contains the smaller one. */
-async function requireConsistent(first: SignedTreeHead, second: SignedTreeHead, source: LogSource): Promise<void> {
+async function requireConsistent(known: SignedTreeHead, head: SignedTreeHead, source: LogSource): Promise<void> {
+  const [first, second] = known.size <= head.size ? [known, head] : [head, known];
   const proof = first.size === 0 ? [] : await source.tree(second).consistencyProof(first.size, second.size);
   if (isConsistent(first, second, proof)) return;
-  throw fork(first, second, proof);
+  throw fork(known, head, proof);
 }
 
 /** Whether `proof` shows that the second tree contains the first one. */
@@ -78,12 +79,13 @@ export function isConsistent(
 export function fork(known: SignedTreeHead, head: SignedTreeHead, proof?: readonly Uint8Array[]): Inconsistency {
   return new Inconsistency({
     kind: 'fork',
-    key: [known, head].map(({ size, root }) => `${size}:${Buffer.from(root).toString('hex')}`).join(' '),
-    expected: `a tree that contains ${headText(known)}`,
+    // Not the other head, which may grow and change every minute.
+    key: `${known.size}:${Buffer.from(known.root).toString('hex')}`,
+    expected: `a tree that agrees with ${headText(known)}`,
     found: proof === undefined ? headText(head) : `${headText(head)}, and no proof between them`,
     evidence: {
-      first: treeHeadJson(known),
-      second: treeHeadJson(head),
+      known: treeHeadJson(known),
+      head: treeHeadJson(head),
       ...(proof === undefined ? {} : { proof: proof.map((hash) => Buffer.from(hash).toString('base64')) }),
     },
   });

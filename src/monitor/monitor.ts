@@ -20,6 +20,8 @@ export interface MonitorOptions {
   /** Undefined: what the first checkpoint names, and the same ever after. */
   readonly origin: string | undefined;
   readonly matcher: Matcher;
+  /** Certificates of issuing CAs, DER, that are believed before those of the log. */
+  readonly cas: readonly Uint8Array[];
   /** Hash of the criteria. */
   readonly criteria: string;
   readonly state: StateFile;
@@ -164,7 +166,7 @@ export class Monitor {
   }
 
   async #catchUp(head: SignedTreeHead): Promise<void> {
-    const { source, matcher, clock, progress, onCommit, delivery, criteria } = this.#options;
+    const { source, matcher, cas, clock, progress, onCommit, delivery, criteria } = this.#options;
     const state = this.#state;
     if (state === undefined) return;
     const tree = source.tree(head);
@@ -185,7 +187,7 @@ export class Monitor {
       this.#counts.matches += events.filter(({ type }) => type === 'match').length;
       onCommit(done.size, events);
     };
-    await catchUp({ log: this.#log, tree, head, done: state.done, matcher, clock, commit, progress });
+    await catchUp({ log: this.#log, tree, head, done: state.done, matcher, cas, clock, commit, progress });
   }
 
   async #compare(peer: Peer, head: SignedTreeHead): Promise<void> {

@@ -39,7 +39,7 @@ export async function comparePeer(
     const proof = trivial ? [] : await source.tree(second).consistencyProof(first.size, second.size);
     if (isConsistent(first, second, proof)) return undefined;
     const { finding } = fork(ours, theirs, proof);
-    return { ...finding, kind: 'split-view', found: `${finding.found}, shown to ${peer.url}` };
+    return { ...finding, kind: 'split-view', key: peer.url, found: `${finding.found}, shown to ${peer.url}` };
   } catch (error) {
     if (!(error instanceof BadAnswer) && !(error instanceof Unavailable)) throw error;
     return `${peer.url}: the log does not give the proof between its head and ours: ${error.message}`;

@@ -5,6 +5,7 @@ import type { SignedTreeHead } from '../ctlog/checkpoint.js';
 import { readIfExists, replaceFile, syncPath } from '../ctlog/durable-file.js';
 import { type Peaks, peaksRoot, sameHash } from '../ctlog/merkle.js';
 import { messageOf } from '../errors.js';
+import { Unavailable } from './finding.js';
 
 /** What a monitor remembers of one log. */
 export interface LogState {
@@ -53,7 +54,7 @@ type LogJson = z.infer<typeof logSchema>;
 /** The states of the logs in one file, by log id; a file has one writer. */
 export interface StateFile {
   get(logId: Uint8Array): LogState | undefined;
-  /** Atomic and durable: a crash leaves the old state or the new one. */
+  /** Atomic and durable: a crash leaves the old state or the new one. Throws Unavailable. */
   set(logId: Uint8Array, state: LogState): Promise<void>;
 }
 
@@ -71,18 +72,24 @@ export function memoryState(): StateFile {
 /** Opens the file, which need not exist; throws StateDamaged for one that is not exactly what was written. */
 export async function openStateFile(path: string): Promise<StateFile> {
   const bytes = await readIfExists(path);
-  const logs: Record<string, LogJson> = bytes === undefined ? {} : parse(path, bytes);
+  let logs: Readonly<Record<string, LogJson>> = bytes === undefined ? {} : parse(path, bytes);
   return {
     get(logId) {
       const found = logs[keyOf(logId)];
       return found && fromJson(path, found);
     },
     async set(logId, state) {
-      logs[keyOf(logId)] = toJson(state);
-      const sha256 = checksum(logs);
-      const text = `${JSON.stringify({ format: 'mayfly-monitor/1', sha256, logs }, null, 1)}\n`;
-      await replaceFile(path, `${path}.tmp`, Buffer.from(text), { mode: 0o600, sync: true });
-      await syncPath(dirname(resolve(path)));
+      const next = { ...logs, [keyOf(logId)]: toJson(state) };
+      const file = { format: 'mayfly-monitor/1', sha256: checksum(next), logs: next };
+      const text = `${JSON.stringify(file, null, 1)}\n`;
+      try {
+        await replaceFile(path, `${path}.tmp`, Buffer.from(text), { mode: 0o600, sync: true });
+        await syncPath(dirname(resolve(path)));
+      } catch (cause) {
+        throw new Unavailable(`the state cannot be written to ${path}: ${messageOf(cause)}`, { cause });
+      }
+      // Only now: what is remembered here and not there would not be written again.
+      logs = next;
     },
   };
 }

@@ -1,8 +1,8 @@
 import { eventId, type Finding, type FindingKind } from './finding.js';
 import { maxTold } from './state.js';
 
-/** Kinds that stay true once they were found: the log signed it. Others end, and are told again when they come back. */
-const lasting: ReadonlySet<FindingKind> = new Set(['fork', 'split-view']);
+/** A fork stays true once it was found: the log signed it. Others end, and are told again when they come back. */
+const lasting: ReadonlySet<FindingKind> = new Set(['fork']);
 
 /** Which inconsistencies were told, so that one that lasts is not told every minute. */
 export class Told {

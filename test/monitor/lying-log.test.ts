@@ -55,7 +55,7 @@ describe.each(types)('a %s log that lies', (type) => {
     const ran = await run();
     expectFound(ran, 'fork');
     const { sha256_root_hash } = JSON.parse(log.sth(forked.head()));
-    expect(ran.events).toMatchObject([{ evidence: { first: { tree_size: 3 }, second: { sha256_root_hash } } }]);
+    expect(ran.events).toMatchObject([{ evidence: { known: { tree_size: 3 }, head: { sha256_root_hash } } }]);
   });
 
   test('a larger tree without the entries of before is a fork, and nothing of it is shown', async () => {

@@ -1,5 +1,14 @@
 import { createHmac } from 'node:crypto';
-import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -248,4 +257,38 @@ test('an output file without its last newline gets it', async () => {
   appendFileSync(output, '{"type":"match","id":"0"}');
   await monitor(log, { ...flags, output });
   expect(eventsIn(readFileSync(output, 'utf8'))).toHaveLength(2);
+});
+
+test('a state that cannot be written is said, and nothing is delivered that would not be remembered', async () => {
+  log.append(...many(2));
+  await monitor(log, flags);
+  log.append(...many(1));
+  mkdirSync(`${flags.state}.tmp`);
+  const ran = await monitor(log, flags);
+  expect(ran).toMatchObject({ code: 1, events: [] });
+  expect(ran.err).toContain(`the state cannot be written to ${flags.state}: EISDIR`);
+  rmSync(`${flags.state}.tmp`, { recursive: true });
+  expect((await monitor(log, flags)).events).toMatchObject([{ index: 2 }]);
+});
+
+test('what lasts is one line in the log of a monitor that runs, and its end is another', async () => {
+  log.append(...many(1));
+  const stop = new AbortController();
+  let rounds = 0;
+  const wait = async (ms: number): Promise<void> => {
+    if (ms < 1_000_000) return;
+    rounds += 1;
+    log.lie = () => (rounds < 4 ? { status: 503 } : undefined);
+    if (rounds === 5) stop.abort();
+    stop.signal.throwIfAborted();
+  };
+  const peer = [`${log.url}/nothing`];
+  const { err } = await monitor(log, { ...flags, once: false, interval: '1h', peer }, { wait, signal: stop.signal });
+  expect(err.split('\n').slice(2)).toEqual([
+    `mayfly monitor: ${peer[0]}: there is no head`,
+    'mayfly monitor: HTTP status 503 at checkpoint, 5 times',
+    `mayfly monitor: ${peer[0]}: there is no head`,
+    'mayfly monitor: it goes on: the log answers, and what was found is delivered',
+    '',
+  ]);
 });
