@@ -19,7 +19,7 @@ WORKDIR /build
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends g++ make python3 && rm -rf /var/lib/apt/lists/*
 COPY package.json package-lock.json ./
-# No package runs a script but this one; the headers of Node are in the image.
+# No package runs an install script but this one; the headers of Node are in the image.
 RUN npm ci --ignore-scripts && npm_config_nodedir=/usr/local npm rebuild pkcs11js \
   && rm -rf node_modules/pkcs11js/build/Release/obj.target
 COPY tsconfig.json tsconfig.build.json ./
@@ -28,8 +28,8 @@ RUN npm run build
 # true: with the SDKs of AWS, Google and Azure, 50 MB, for --ca kmsca and --ctlog-storage. Vault and HSMs need none.
 ARG WITH_CLOUD_SDKS=false
 COPY packaging ./packaging
-RUN if [ "$WITH_CLOUD_SDKS" != true ]; then sh packaging/without-cloud-sdks.sh .; fi \
-  && npm prune --omit=dev --ignore-scripts && sh packaging/slim.sh . && mkdir /data
+RUN node packaging/runtime-manifest.mjs "$([ "$WITH_CLOUD_SDKS" = true ] && echo --with-cloud-sdks)" \
+  && npm prune --ignore-scripts && node packaging/sbom.mjs && sh packaging/slim.sh . && mkdir /data
 
 FROM ${RUNTIME_IMAGE}
 ARG VERSION=0.1.0
