@@ -58,7 +58,7 @@ ${endpoints(instance)}`;
   return documentOf({ title, place: 'overview', main, scripts: ['copy.js'], publicUrl, version });
 }
 
-function introduction({ publicUrl, certificateLifetimeMs, checks }: Instance): Html {
+function introduction({ publicUrl, certificateLifetimeMs, checks, material }: Instance): Html {
   const troubles = checks.filter(({ ok, required }) => !ok && (required ?? true));
   const state = isReady(checks)
     ? html`<p class="badge good">Ready to issue certificates</p>`
@@ -68,8 +68,9 @@ function introduction({ publicUrl, certificateLifetimeMs, checks }: Instance): H
   return html`<section class="intro" aria-labelledby="title">
 <h1 id="title">Code signing without keys to keep</h1>
 <p class="lead">This is a certificate authority for <a href="https://www.sigstore.dev" rel="noreferrer">Sigstore</a> clients. Whoever proves an
-identity with a login or a workload token gets a certificate for it that is good for ${minutes === 1 ? 'a minute' : `${minutes} minutes`}, and
-every certificate is on record in a public transparency log.</p>
+identity with a login or a workload token gets a certificate for it that is good for ${minutes === 1 ? 'a minute' : `${minutes} minutes`}${
+    material.ctLogs.length === 0 ? '' : ', and every certificate is on record in a transparency log'
+  }.</p>
 ${state}
 <dl class="facts"><div><dt>Address</dt><dd><code>${publicUrl}</code></dd></div></dl>
 <p><a class="button" href="explore">See who signed: the log explorer</a></p>

@@ -44,9 +44,13 @@ function broader(identity: string): readonly string[] {
   return [host, ...segments.map((_, i) => `${host}/${segments.slice(0, i + 1).join('/')}`)];
 }
 
-/** Capital letters make no difference, nor does a slash at the end. */
+/** Capital letters make no difference, nor does the scheme of a web address or a slash at its end. */
 function normal(text: string): string {
-  return text.trim().toLowerCase().replace(/\/+$/, '');
+  return text
+    .trim()
+    .toLowerCase()
+    .replace(/^https?:\/\//, '')
+    .replace(/\/+$/, '');
 }
 
 /** Hexadecimal in the forms in which OpenSSL and people write it. */

@@ -56,6 +56,7 @@ test.each<[SearchKind, string, number[]]>([
   ['identity', 'https://github.com', [1]],
   ['identity', 'https://github.com/', [1]],
   ['identity', 'https://github.com/acme', [1]],
+  ['identity', 'github.com/acme', [1]],
   ['identity', 'https://github.com/acme/app', [1]],
   ['identity', 'https://github.com/ac', []],
   ['identity', 'https://login.example.com', []],
