@@ -33,15 +33,24 @@ export interface GateOptions {
   readonly logger: Pick<Logger, 'warn' | 'info'>;
 }
 
+/** A request that waits for a place. */
+interface Waiter {
+  start(): void;
+  refuse(): void;
+}
+
 /**
- * A burst waits, an overload does not: requests beyond the places wait for a moment, but from the first one on that waited
- * in vain, what finds no place is refused at once, so that a queue which never empties cannot add to everybody's latency.
+ * A burst waits, an overload does not: requests beyond the places wait for a while, but with the first one that cannot or
+ * that waited in vain, all are refused but as many as there are places, and from then on nothing waits: a queue which
+ * never empties would only add to everybody's latency.
  */
 export function createGate(options: GateOptions): Gate {
-  const { places, now } = options;
-  const overload = createOverload(options);
+  const { places } = options;
+  const overload = createOverload(options, () => {
+    for (const waiter of [...waiting].slice(places)) waiter.refuse();
+  });
   /** First in, first out. */
-  const waiting = new Set<() => void>();
+  const waiting = new Set<Waiter>();
   let inWork = 0;
 
   const isFull = (): boolean => inWork >= places && waiting.size >= (overload.lasts() ? 0 : options.maxWaiting);
@@ -55,7 +64,7 @@ export function createGate(options: GateOptions): Gate {
   function leave(): void {
     const [next] = waiting;
     if (next === undefined) inWork--;
-    else next();
+    else next.start();
   }
 
   /** Resolves with a place taken. */
@@ -64,14 +73,17 @@ export function createGate(options: GateOptions): Gate {
       const end = (settle: () => void): void => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
-        waiting.delete(start);
+        waiting.delete(waiter);
         settle();
       };
-      const start = (): void => end(resolve);
+      const waiter: Waiter = {
+        start: () => end(resolve),
+        refuse: () => end(() => refuseInTurn().catch(reject)),
+      };
       const onAbort = (): void => end(() => reject(reasonOf(signal)));
-      const timer = setTimeout(() => end(() => reject(overload.refuse())), options.maxWaitMs);
+      const timer = setTimeout(waiter.refuse, options.maxWaitMs);
       signal.addEventListener('abort', onAbort);
-      waiting.add(start);
+      waiting.add(waiter);
     });
   }
 
@@ -93,35 +105,39 @@ export function createGate(options: GateOptions): Gate {
     inWork: () => inWork,
     waiting: () => waiting.size,
   };
+}
 
-  function createOverload({ calmMs, random, logger }: GateOptions) {
-    // Made once: an error's stack trace costs as much as the rest of a refusal.
-    const errors = [1, 2, 3].map((seconds) => busy(places, seconds));
-    let refused = 0;
-    let lastRefusalAt = Number.NEGATIVE_INFINITY;
-    const lasts = (): boolean => now() - lastRefusalAt < calmMs;
-    const watch = (): void => {
-      setTimeout(() => {
-        if (lasts()) return watch();
-        logger.info({ refused }, 'the overload is over');
-        refused = 0;
-      }, calmMs).unref();
-    };
-    return {
-      lasts,
-      refuse(): AppError {
-        // One line for each would add to the overload; http_requests_total and mayfly_rejections_total count them.
-        if (refused === 0) {
-          logger.warn({ inWork, waiting: waiting.size }, 'more requests than can be worked on: the excess is refused');
-          watch();
-        }
-        refused++;
-        options.onRefusal();
-        lastRefusalAt = now();
-        return errors[Math.floor(random() * errors.length)] ?? busy(places, 1);
-      },
-    };
-  }
+/** Whether too much came of late, and the refusals: `onBegin` is called with the first one of an overload. */
+function createOverload(options: GateOptions, onBegin: () => void) {
+  const { places, calmMs, now, random, logger } = options;
+  // Made once: an error's stack trace costs as much as the rest of a refusal.
+  const errors = [1, 2, 3].map((seconds) => busy(places, seconds));
+  let refused = 0;
+  let lastRefusalAt = Number.NEGATIVE_INFINITY;
+  const lasts = (): boolean => now() - lastRefusalAt < calmMs;
+  const watch = (): void => {
+    setTimeout(() => {
+      if (lasts()) return watch();
+      logger.info({ refused }, 'the overload is over');
+      refused = 0;
+    }, calmMs).unref();
+  };
+  return {
+    lasts,
+    refuse(): AppError {
+      const begins = !lasts();
+      lastRefusalAt = now();
+      // One line for each would add to the overload; http_requests_total and mayfly_rejections_total count them.
+      if (refused === 0) {
+        logger.warn({ maxInFlight: places }, 'more requests than can be worked on: the excess is refused');
+        watch();
+      }
+      refused++;
+      options.onRefusal();
+      if (begins) onBegin();
+      return errors[Math.floor(random() * errors.length)] ?? busy(places, 1);
+    },
+  };
 }
 
 function busy(places: number, retryAfterSeconds: number): AppError {

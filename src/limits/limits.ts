@@ -25,9 +25,9 @@ export interface LimitsDeps extends Pick<GateOptions, 'now' | 'random' | 'logger
 /** For each limit; an entry takes some 300 bytes. */
 const maxKeys = 100_000;
 const maxLargeBodyBytes = 64 * 1024 * 1024;
-/** What is worked off in this time, several hundred requests, may come at once. */
-const maxWaitMs = 250;
+/** A burst of so many, or of what is worked off in a second, gets its certificates. */
 const maxWaiting = 1024;
+const maxWaitMs = 1000;
 const calmMs = 1000;
 
 /** What each limit counts, as its message says it. */
