@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { afterAll, expect, test } from '@jest/globals';
 import { parse, stringify } from 'yaml';
 import { AppError, type ErrorCode, errorTable } from '../../src/errors.js';
+import { emailConfig, start } from '../server/lab.js';
+import { dashboard } from '../server/metrics-expressions.js';
 import { projectDir, run } from './command.js';
 import { type AlertCase, cases, type Series } from './promtool/cases.js';
 
@@ -53,6 +55,37 @@ test('promtool finds nothing wrong with the rules', async () => {
   const { code, stdout, stderr } = await promtool('check', 'rules', '--lint=all', '--lint-fatal', rulesFile);
   expect(`${stdout}${stderr}`).toContain('SUCCESS');
   expect(code).toBe(0);
+});
+
+test('promtool can read every expression of the dashboard', async () => {
+  const file = join(dir, 'dashboard.yaml');
+  const variable = { job: '.*', instance: '.*' };
+  const shown = dashboard.panels
+    .flatMap(({ targets = [] }) => targets)
+    .map(({ expr }, index) => ({
+      record: `panel:${index}`,
+      expr: expr.replace(/\$(job|instance)/g, (_whole, name: keyof typeof variable) => variable[name]),
+    }));
+  expect(shown.length).toBeGreaterThan(40);
+  writeFileSync(file, stringify({ groups: [{ name: 'dashboard', rules: shown }] }));
+  const { code, stdout, stderr } = await promtool('check', 'rules', file);
+  expect(`${stdout}${stderr}`).toContain(`${shown.length} rules found`);
+  expect(code).toBe(0);
+});
+
+test('promtool finds nothing wrong with the names of the metrics, but for the one that Fulcio chose', async () => {
+  const flags = { 'data-dir': join(dir, 'data'), 'config-path': emailConfig(dir), tsa: 'true' };
+  const server = await start({
+    ...flags,
+    'audit-log': join(dir, 'audit.jsonl'),
+    'otlp-endpoint': 'http://127.0.0.1:9',
+  });
+  const text = await (await fetch(server.metricsUrl)).text();
+  await server.close();
+  // What prom-client makes by itself is the same for every program on Node.
+  const own = text.split('\n').filter((line) => !/^(# \w+ )?(nodejs|process)_/.test(line));
+  const { stdout, stderr } = await run('promtool', ['check', 'metrics'], { cwd: dir, input: `${own.join('\n')}\n` });
+  expect(`${stdout}${stderr}`.trim()).toBe('fulcio_new_certs counter metrics should have "_total" suffix');
 });
 
 test('every alert has a case', () => {
