@@ -7,8 +7,8 @@ export interface TsaMetrics {
   /** Requests by result: granted, or what RFC 3161 calls the failure. */
   readonly timestamps: Counter<'result'>;
   readonly clockJumps: Counter;
-  /** Shows an authority's state from now on. */
-  observe(authority: Pick<TimestampAuthority, 'chain' | 'trouble'>): void;
+  /** Shows an authority's state from now on; `clock` gives milliseconds since the epoch. */
+  observe(authority: Pick<TimestampAuthority, 'chain' | 'trouble'>, clock: () => number): void;
 }
 
 export type TimestampResult = 'granted' | Failure;
@@ -34,14 +34,14 @@ export function createTsaMetrics(registry: Registry): TsaMetrics {
       help: 'How often the wall clock jumped against the monotonic clock since the start',
       registers,
     }),
-    observe({ chain, trouble }) {
+    observe({ chain, trouble }, clock) {
       gauge('mayfly_tsa_ready', '1 when a timestamp would be given now, else 0', () =>
         trouble() === undefined ? 1 : 0,
       );
       gauge(
-        'mayfly_tsa_certificate_not_after_seconds',
-        'When the first certificate of the timestamp chain expires, in seconds since the epoch',
-        () => chain.notAfter.getTime() / 1000,
+        'mayfly_tsa_seconds_until_expiry',
+        'Seconds until the first certificate of the timestamp chain ends',
+        () => (chain.notAfter.getTime() - clock()) / 1000,
       );
     },
   };

@@ -69,7 +69,7 @@ export async function openTsa(settings: TsaSettings, deps: OpenTsaDeps): Promise
   });
   const { policy } = settings;
   const authority = createAuthority({ signer, chain, policy, clock: guarded, wallClock: clock, random });
-  metrics.observe(authority);
+  metrics.observe(authority, deps.clock);
   const timer = setInterval(guarded.check, checkEveryMs);
   timer.unref();
   return {

@@ -54,7 +54,7 @@ test('a server with --tsa gives timestamps, and every trust file names its autho
   const chain = await (await fetch(`${server.url}/api/v1/timestamp/certchain`)).text();
   expect(await (await fetch(`${server.url}/trust/tsa.pem`)).text()).toBe(chain);
   expect(await (await fetch(`${server.url}/readyz`)).json()).toMatchObject({
-    checks: expect.arrayContaining([{ name: 'timestamp-authority', ok: true }]),
+    checks: expect.arrayContaining([{ name: 'timestamp-authority', ok: true, required: true }]),
   });
   expect(await (await fetch(server.metricsUrl)).text()).toContain('mayfly_tsa_ready 1');
 });

@@ -119,7 +119,7 @@ export const cases: readonly AlertCase[] = [
   { alert: 'MayflyTimestampsStopped', ...one(series('mayfly_tsa_ready'), 0, 1), at: '5m' },
   {
     alert: 'MayflyTsaExpiresIn30Days',
-    ...one(series('mayfly_tsa_certificate_not_after_seconds'), 29 * day, 32 * day),
+    ...one(series('mayfly_tsa_seconds_until_expiry'), 29 * day, 31 * day),
     at: '2h',
   },
   {
