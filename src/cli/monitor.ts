@@ -6,8 +6,9 @@ import { runMonitor } from './monitor-run.js';
 import { processIo } from './request-io.js';
 
 const help = `
-Values of one flag are alternatives; different flags must all match. A glob's * stops at a slash, ** does not; a regular
-expression (RE2) has to match the whole text. What cannot be decided is shown, not passed over.
+Values for the identity are alternatives, as are those for the issuer, for one extension and for the issuing CA; what is
+given of these must all match. A glob's * stops at a slash, ** does not; a regular expression (RE2) has to match the whole
+text. What cannot be decided is shown, not passed over.
 
 Exit codes: 0 nothing is wrong. 1 the log cannot be read, an event cannot be delivered, or a flag is wrong. 3 the state file is
 damaged. The log is inconsistent (the gravest counts):
@@ -16,7 +17,7 @@ ${Object.entries(findingKinds)
   .join('\n')}
 
 Examples:
-  mayfly monitor http://localhost:5555 --trusted-root quickstart-data/trust/trusted_root.json --from 0 --all
+  mayfly monitor http://localhost:8080 --trusted-root quickstart-data/trust/trusted_root.json --from 0 --all
   mayfly monitor https://ca.example.com --public-key ctlog.pub.pem --state monitor.json \\
     --identity release@example.com --issuer https://accounts.example.com --webhook https://alerts.example.com/ct
   mayfly monitor https://log.example.com/2026 --public-key log.pem --state monitor.json --once --json \\
@@ -57,15 +58,15 @@ function addLogFlags(command: Command): void {
 function addCriteriaFlags(command: Command): void {
   command
     .addOption(repeatable('--identity <value>', 'subject alternative name'))
-    .addOption(repeatable('--identity-glob <glob>', 'the same, by glob'))
-    .addOption(repeatable('--identity-regexp <re>', 'the same, by regular expression'))
-    .addOption(repeatable('--subject-regexp <re>', 'the same as --identity-regexp'))
+    .addOption(repeatable('--identity-glob <glob>', 'identity, by glob'))
+    .addOption(repeatable('--identity-regexp <re>', 'identity, by regular expression'))
+    .addOption(repeatable('--subject-regexp <re>', 'another name of --identity-regexp'))
     .addOption(repeatable('--issuer <value>', 'OpenID Connect issuer that the certificate names'))
-    .addOption(repeatable('--issuer-glob <glob>', 'the same, by glob'))
-    .addOption(repeatable('--issuer-regexp <re>', 'the same, by regular expression'))
+    .addOption(repeatable('--issuer-glob <glob>', 'issuer, by glob'))
+    .addOption(repeatable('--issuer-regexp <re>', 'issuer, by regular expression'))
     .addOption(repeatable('--extension <name=value>', 'a Fulcio extension, such as source-repository-uri'))
-    .addOption(repeatable('--extension-glob <name=glob>', 'the same, by glob'))
-    .addOption(repeatable('--extension-regexp <name=re>', 'the same, by regular expression'))
+    .addOption(repeatable('--extension-glob <name=glob>', 'extension, by glob'))
+    .addOption(repeatable('--extension-regexp <name=re>', 'extension, by regular expression'))
     .addOption(repeatable('--issuing-ca <file>', 'certificate of the issuing CA, PEM'))
     .option('--ignore-case', 'ASCII letters match either case')
     .option('--all', 'every certificate');

@@ -120,13 +120,12 @@ const clockSkewMs = 60_000;
 function validityFindings(ca: Certificate, notBefore: Date, logTime?: Date): Told[] {
   const inside = (time: Date): boolean =>
     time.getTime() >= ca.notBefore.getTime() - clockSkewMs && time.getTime() <= ca.notAfter.getTime() + clockSkewMs;
+  const issuedInside = inside(notBefore);
+  if (issuedInside && (logTime === undefined || inside(logTime))) return [];
   const period = `${iso(ca.notBefore)} to ${iso(ca.notAfter)}, when ${describeName(ca.subject)} is valid`;
-  const told: Told[] = [];
-  if (!inside(notBefore)) told.push(['outside-validity', `a certificate of ${period}`, `notBefore ${iso(notBefore)}`]);
-  else if (logTime !== undefined && !inside(logTime)) {
-    told.push(['outside-validity', `a precertificate logged from ${period}`, `it was logged ${iso(logTime)}`]);
-  }
-  return told;
+  return issuedInside && logTime !== undefined
+    ? [['outside-validity', `a precertificate logged from ${period}`, `it was logged ${iso(logTime)}`]]
+    : [['outside-validity', `a certificate of ${period}`, `notBefore ${iso(notBefore)}`]];
 }
 
 interface Issuer {

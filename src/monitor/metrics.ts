@@ -27,6 +27,7 @@ export function createMonitorMetrics(): MonitorMetrics {
   const treeSize = gauge('tree_size', 'Entries of the last tree head that was believed');
   const headTime = gauge('tree_head_timestamp_seconds', 'Time of the last tree head that was believed');
   const lastRound = gauge('last_complete_round_timestamp_seconds', 'When the monitor last came to the end of the log');
+  const checked = gauge('checked_entries', 'Entries of the log that were found in its tree and looked at');
   const standing = gauge('inconsistent', '1 while the last round found something wrong with the log');
   const inconsistencies = new Counter({
     name: 'mayfly_monitor_inconsistencies_total',
@@ -51,8 +52,9 @@ export function createMonitorMetrics(): MonitorMetrics {
       labelNames: ['status'],
       registers,
     }),
-    checked: gauge('checked_entries', 'Entries of the log that were found in its tree and looked at'),
-    round({ head, findings, unavailable }, now) {
+    checked,
+    round({ head, done, findings, unavailable }, now) {
+      checked.set(done);
       if (head !== undefined) {
         treeSize.set(head.size);
         headTime.set(head.timestamp / 1000);

@@ -157,9 +157,8 @@ export class Monitor {
     const done: Peaks = size === 0 ? noPeaks : await tree.peaks(size);
     await requireInTree(done, head, tree, 0);
     const hint = from === 'now' ? ' (--from 0 for all of them)' : '';
-    note(
-      `nothing is remembered of this log, which has ${head.size} entries: it is followed from entry ${size} on${hint}`,
-    );
+    const entries = head.size === 1 ? 'one entry' : `${head.size} entries`;
+    note(`nothing is remembered of this log, which has ${entries}: it is followed from entry ${size} on${hint}`);
     const told = this.#told.list();
     await state.set(this.#log.id, { url: source.url, origin, head, done, deliveringTo: size, criteria, told });
     return head;
