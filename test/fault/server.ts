@@ -61,7 +61,11 @@ const readyWithinMs = 60_000;
 const pollMs = 10;
 
 /** Prepares an instance with an issuer of its own. */
-export async function createInstance({ main = builtMain, logDir, flags = [] }: InstanceOptions = {}): Promise<Instance> {
+export async function createInstance({
+  main = builtMain,
+  logDir,
+  flags = [],
+}: InstanceOptions = {}): Promise<Instance> {
   if (!existsSync(main)) throw new Error(`${main} is missing; run npm run build first`);
   const dir = mkdtempSync(join(tmpdir(), 'mayfly-fault-'));
   const issuer = await startIssuer({ alg: 'ES256' });
