@@ -6,29 +6,31 @@ import { readDirectory } from '../ctlog/directory-storage.js';
 import { type FsckSummary, fsckLog } from '../ctlog/fsck.js';
 import type { Finding } from '../ctlog/fsck-files.js';
 import { openHttpReader } from '../ctlog/fsck-http.js';
+import { readObjectStore } from '../ctlog/object-storage.js';
+import { parseS3Address } from '../ctlog/s3-address.js';
 import { type FrozenShard, placeOf, readShards } from '../ctlog/shards.js';
+import { type FrozenFiles, openFrozenFiles } from '../ctlog/shards-frozen.js';
 import type { LogReader } from '../ctlog/storage.js';
 import { AppError, messageOf } from '../errors.js';
 import { recordedPublicUrl } from '../server/instance.js';
+import { storeAddress } from '../server/log-storage.js';
 import { trustFileNames } from '../trust/write.js';
 import { declareServeFlags } from './flag-options.js';
-import { offlineOptions } from './log-options.js';
+import { type OfflineOptions, offlineOptions } from './log-options.js';
 import { createProgress } from './log-progress.js';
 import { type CommandIo, processIo } from './request-io.js';
 
-export interface FsckCommandOptions {
+export interface FsckCommandOptions extends Pick<OfflineOptions, 'dataDir' | 'ctlogDir' | 'objects'> {
   readonly publicKey?: string;
   readonly origin?: string;
   readonly json?: boolean;
   /** False with --no-precertificates. */
   readonly precertificates?: boolean;
-  readonly dataDir: string;
-  readonly ctlogDir?: string | undefined;
 }
 
 /** One log to be checked. */
 interface Target {
-  readonly reader: LogReader;
+  readonly reader: FrozenFiles;
   readonly logKey: KeyObject;
   readonly origin: string | undefined;
   /** What a rotation wrote down of a frozen log. */
@@ -47,7 +49,7 @@ interface Verdict {
 /** A log with more than this wrong is not described better by a longer list. */
 const maxFindings = 50;
 
-const flags = ['data-dir', 'ctlog-dir'] as const;
+const flags = ['data-dir', 'ctlog-dir', 'ctlog-storage', 'ctlog-postgres'] as const;
 
 const help = `
 Recomputes the whole tree from the entries and compares it with everything the log has published: the signed checkpoint
@@ -61,6 +63,7 @@ what was found.
 Examples:
   mayfly log fsck --data-dir ./data
   mayfly log fsck /backup/ctlog --public-key ctlog.pub.pem
+  mayfly log fsck 's3://bucket/ctlog?region=eu-central-1' --public-key ctlog.pub.pem
   mayfly log fsck https://ca.example.com/ctlog --public-key ctlog.pub.pem --origin ca.example.com/ctlog
 `;
 
@@ -69,15 +72,17 @@ export function registerLogFsck(log: Command, done: (code: number) => void): voi
   const command = log
     .command('fsck')
     .description('check a transparency log from its first entry to its checkpoint')
-    .argument('[log]', "directory or URL of the log; without it, the data directory's own logs, the frozen ones too")
+    .argument(
+      '[log]',
+      "directory, URL or s3: address of the log; without it, the data directory's own logs, the frozen ones too",
+    )
     .option('--public-key <file>', "the log's public key, PEM; needed with a directory or a URL")
     .option('--origin <name>', 'the origin that the checkpoint must carry; not given: the one it carries')
     .option('--no-precertificates', 'leave out the precertificates and their signatures, which take most of the time')
     .option('--json', 'print the result as JSON');
   declareServeFlags(command, flags);
   command.addHelpText('after', help).action(async (given: string | undefined, options: FsckCommandOptions) => {
-    const { dataDir, ctlogDir } = offlineOptions(command, flags, process.env);
-    done(await fsckCommand(given, { ...options, dataDir, ctlogDir }, processIo()));
+    done(await fsckCommand(given, { ...options, ...offlineOptions(command, flags, process.env) }, processIo()));
   });
 }
 
@@ -87,7 +92,7 @@ export async function fsckCommand(
   options: FsckCommandOptions,
   io: Pick<CommandIo, 'out' | 'err' | 'fetch' | 'now' | 'interactive'>,
 ): Promise<number> {
-  const targets = given === undefined ? await ownLogs(options) : [namedLog(given, options, io.fetch)];
+  const targets = given === undefined ? await ownLogs(options) : [await namedLog(given, options, io.fetch)];
   const verdicts: Verdict[] = [];
   for (const target of targets) verdicts.push(await checkTarget(target, options, io));
   io.out(
@@ -96,31 +101,46 @@ export async function fsckCommand(
   return verdicts.every(({ sound }) => sound) ? 0 : 1;
 }
 
-function namedLog(given: string, { publicKey, origin }: FsckCommandOptions, fetcher: typeof fetch): Target {
+async function namedLog(
+  given: string,
+  { publicKey, origin }: FsckCommandOptions,
+  fetcher: typeof fetch,
+): Promise<Target> {
   if (publicKey === undefined) {
     throw new AppError('STARTUP', `--public-key is missing: by which key is the checkpoint of ${given} to be checked?`);
   }
   const logKey = readPublicKey(publicKey);
-  if (/^https?:\/\//.test(given)) return { reader: openHttpReader({ url: given, fetch: fetcher }), logKey, origin };
+  if (/^https?:\/\//.test(given))
+    return { reader: kept(openHttpReader({ url: given, fetch: fetcher })), logKey, origin };
+  if (given.startsWith('s3:')) {
+    return { reader: await readObjectStore(parseS3Address(given, 'the address of the log')), logKey, origin };
+  }
   if (!existsSync(given)) throw new AppError('STARTUP', `there is no directory ${given}`);
-  return { reader: readDirectory(given), logKey, origin };
+  return { reader: kept(readDirectory(given)), logKey, origin };
+}
+
+/** A reader that has nothing to close. */
+function kept(reader: LogReader): FrozenFiles {
+  return { ...reader, close() {} };
 }
 
 async function ownLogs(options: FsckCommandOptions): Promise<Target[]> {
-  const { dataDir, ctlogDir } = options;
+  const { dataDir, ctlogDir, objects } = options;
   const publicUrl = await recordedPublicUrl(dataDir);
   const { frozen, current } = await readShards(dataDir);
   const base = { dataDir, ctlogDir, publicUrl };
   const key = options.publicKey ?? join(dataDir, 'trust', trustFileNames.ctLogKey);
   const logKey = options.publicKey === undefined ? current.publicKey : undefined;
   const place = placeOf(current.name, base);
+  const older = frozen.map(async (shard) => {
+    const at = placeOf(shard.name, base);
+    return { reader: await openFrozenFiles(shard, at), logKey: shard.publicKey, origin: at.origin, frozen: shard };
+  });
+  const inStore = objects && (await readObjectStore(storeAddress(objects, place.number)));
   return [
-    ...frozen.map((shard) => {
-      const at = placeOf(shard.name, base);
-      return { reader: readDirectory(at.directory), logKey: shard.publicKey, origin: at.origin, frozen: shard };
-    }),
+    ...(await Promise.all(older)),
     {
-      reader: readDirectory(place.directory),
+      reader: inStore ?? kept(readDirectory(place.directory)),
       logKey: logKey ?? readPublicKey(key),
       origin: options.origin ?? place.origin,
     },
@@ -167,6 +187,7 @@ async function checkTarget(
     if (!(error instanceof Enough)) throw error;
   } finally {
     progress.end();
+    reader.close();
   }
   return { log: reader.name, sound: findings.length === 0, summary, findings, more };
 }

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { openDataDirectory } from '../ca/data-directory.js';
 import { collectFlags } from '../config/flag-sources.js';
 import { environmentName, type FlagName } from '../config/flags.js';
-import { serveConfig } from '../config/serve.js';
+import { type LogStorageSettings, serveConfig } from '../config/serve.js';
 import { logKeyFiles } from '../ctlog/shards.js';
 import { AppError } from '../errors.js';
 import { recordedPublicUrl } from '../server/instance.js';
@@ -16,19 +16,27 @@ export interface OfflineOptions {
   readonly ctlogDir?: string | undefined;
   /** Record of the last checkpoint outside the log. */
   readonly ctlogLock?: string | undefined;
+  /** The object store that holds the log instead of a directory, with its database. */
+  readonly objects?: LogStorageSettings['objects'];
 }
 
-/** Reads those of the server's flags that a command declared, from the command line and the server's environment. */
+/**
+ * Reads those of the server's flags that a command declared, from the command line and the server's environment; `more`
+ * are flags that the command has under another name.
+ */
 export function offlineOptions(
   command: Command,
   names: readonly FlagName[],
   environment: Readonly<Record<string, string | undefined>>,
+  more: Readonly<Record<string, string>> = {},
 ): OfflineOptions {
   const known = new Set<string>(names);
   const flags = Object.fromEntries(Object.entries(flagsGiven(command)).filter(([name]) => known.has(name)));
   const variables = names.map(environmentName).map((name) => [name, environment[name]] as const);
-  const config = serveConfig(collectFlags(flags, Object.fromEntries(variables), undefined));
-  return { dataDir: config.dataDir, ctlogDir: config.ctlogDir, ctlogLock: config.logStorage.lock };
+  const config = serveConfig(collectFlags({ ...flags, ...more }, Object.fromEntries(variables), undefined));
+  const { lock, objects } = config.logStorage;
+  const { dataDir, ctlogDir } = config;
+  return { dataDir, ctlogDir, ctlogLock: lock, ...(objects === undefined ? {} : { objects }) };
 }
 
 /** What commands on a stopped log need of its data directory; makes nothing. Throws AppError STARTUP. */

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { AppError, messageOf } from '../errors.js';
 import { lockDirectory } from './directory-lock.js';
 import { readIfExists, replaceFile, syncPath, writeWhole } from './durable-file.js';
+import { refuseMoved } from './moved.js';
 import { readSlotFile, SlotFile } from './slot-file.js';
 import { StageJournal } from './stage-journal.js';
 import { CheckpointConflict, checkpointPath, type LogReader, type LogStorage } from './storage.js';
@@ -18,6 +19,8 @@ const writerDir = '.writer';
 export interface DirectoryStorageOptions {
   /** Length of the journal of stages, whole pages; 8 MiB unless told. One that is there keeps its own. */
   readonly journalBytes?: number;
+  /** Open it although it was moved there: for the copy that does that. */
+  readonly movedTo?: string;
 }
 
 /**
@@ -27,11 +30,12 @@ export interface DirectoryStorageOptions {
  *
  * Directories of before the journal and the slots are read as they are, and get both when they are written.
  *
- * Takes the writer's lock; throws AppError STARTUP naming the directory when it cannot be made, written or locked.
+ * Takes the writer's lock; throws AppError STARTUP naming the directory when it cannot be made, written or locked, or when
+ * the log was moved away from it.
  */
 export function openDirectoryStorage(directory: string, options: DirectoryStorageOptions = {}): LogStorage {
   try {
-    return new DirectoryStorage(directory, options.journalBytes ?? 8 * 1024 * 1024);
+    return new DirectoryStorage(directory, options);
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
     throw new AppError('STARTUP', `cannot use ${directory} for the log: ${messageOf(cause)}`, { cause });
@@ -63,7 +67,7 @@ class DirectoryStorage implements LogStorage {
   #current: Uint8Array | undefined | 'unknown' = 'unknown';
   #temporaries = 0;
 
-  constructor(directory: string, journalBytes: number) {
+  constructor(directory: string, { journalBytes = 8 * 1024 * 1024, movedTo }: DirectoryStorageOptions) {
     this.name = directory;
     this.#writer = join(directory, writerDir);
     this.#stages = join(this.#writer, 'stages');
@@ -74,6 +78,7 @@ class DirectoryStorage implements LogStorage {
     makeDirectory(this.#writer, 0o700);
     this.#lock = lockDirectory(join(this.#writer, 'lock'), directory);
     try {
+      refuseMoved(directory, movedTo);
       makeDirectory(this.#stages, 0o700);
       for (const path of [dirname(directory), directory, this.#writer]) syncNow(path);
       removeTemporaries(this.#writer);

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { markKey, refuseMarked, type StoreMark, setMark } from './object-storage-marks.js';
 import type { WriterLease } from './postgres-lease.js';
 import type { ObjectHeaders, ObjectStore } from './s3-objects.js';
 import { CheckpointConflict, checkpointPath, type LogStorage } from './storage.js';
@@ -27,16 +28,19 @@ export class ObjectLogStorage implements LogStorage {
   readonly #objects: ObjectStore;
   readonly #lease: WriterLease;
   readonly #logger: Pick<Logger, 'info'>;
+  /** The mark that does not keep this writer away. */
+  readonly #allowed: StoreMark | undefined;
   /** By stage name, the keys it was found or written under. */
   readonly #stages = new Map<string, Set<string>>();
   /** Version of the published checkpoint that this writer last saw; undefined when it has to look. */
   #published: string | undefined;
 
-  constructor(objects: ObjectStore, lease: WriterLease, logger: Pick<Logger, 'info'>) {
+  constructor(objects: ObjectStore, lease: WriterLease, logger: Pick<Logger, 'info'>, allowed?: StoreMark) {
     this.name = objects.name;
     this.#objects = objects;
     this.#lease = lease;
     this.#logger = logger;
+    this.#allowed = allowed;
   }
 
   /** Whether this process holds the lease, as far as it knows without asking. */
@@ -47,10 +51,35 @@ export class ObjectLogStorage implements LogStorage {
   /**
    * Durable, unlike the contract's least: the statement that reads also writes, after everything before it. From here
    * on nothing that this process sent earlier can be committed. A writer that lost its lease tries to take it again.
+   * The marks are read after that, so a writer that was replaced meanwhile learns that the log was frozen. Throws
+   * AppError STARTUP then.
    */
   async loadCheckpoint(): Promise<Uint8Array | undefined> {
     this.#published = undefined;
     this.#stages.clear();
+    const checkpoint = await this.#load();
+    await refuseMarked(this.#objects, this.#allowed);
+    return checkpoint;
+  }
+
+  /** Sets a mark, durably. */
+  async mark(mark: StoreMark): Promise<void> {
+    void this.#lease.epoch;
+    await setMark(this.#objects, mark);
+  }
+
+  /** Takes a mark away, durably. */
+  async unmark(mark: StoreMark): Promise<void> {
+    void this.#lease.epoch;
+    await this.#objects.remove([markKey(mark)]);
+  }
+
+  /** Paths of everything that is there, the writer's own too. */
+  list(): Promise<string[]> {
+    return this.#objects.list('');
+  }
+
+  async #load(): Promise<Uint8Array | undefined> {
     try {
       return await this.#lease.load();
     } catch (error) {

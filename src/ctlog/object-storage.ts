@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { AppError, messageOf } from '../errors.js';
 import { bindToDatabase } from './object-storage-binding.js';
+import type { StoreMark } from './object-storage-marks.js';
 import { ObjectLogStorage } from './object-storage-operations.js';
 import { PostgresLease } from './postgres-lease.js';
 import { acquireLease } from './postgres-lease-wait.js';
@@ -27,6 +28,8 @@ export interface ObjectStorageOptions {
   readonly postgresTimeoutMs?: number;
   /** Called when the lease was found to be lost: this process takes no more entries until it has it again. */
   readonly onLeaseLost?: (reason: string) => void;
+  /** A mark that does not keep this writer away, because it finishes what the mark stands for. */
+  readonly allowed?: StoreMark;
   /** Ends the wait for the lease with AppError SHUTTING_DOWN. */
   readonly signal?: AbortSignal;
 }
@@ -35,6 +38,11 @@ export interface ObjectStorageOptions {
 export interface ObjectStorage extends LogStorage {
   /** Whether this process holds the writer's lease, as far as it knows without asking. */
   isLeader(): boolean;
+  /** Keeps writers away for the reason that the mark names, or lets them in again; durable when it resolves. */
+  mark(mark: StoreMark): Promise<void>;
+  unmark(mark: StoreMark): Promise<void>;
+  /** Paths of everything that is there, the writer's own below `.writer/` too. */
+  list(): Promise<string[]>;
 }
 
 /**
@@ -64,7 +72,7 @@ export async function openObjectStorage(options: ObjectStorageOptions): Promise<
     objects.close();
     throw error;
   });
-  const storage = new ObjectLogStorage(objects, lease, logger);
+  const storage = new ObjectLogStorage(objects, lease, logger, options.allowed);
   try {
     await asStartup(objects.name, async () => {
       await acquireLease(lease, {

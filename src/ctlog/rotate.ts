@@ -5,9 +5,11 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { readPrivateFile, syncDirectory, writeNewFile } from '../ca/private-file.js';
 import { AppError } from '../errors.js';
-import type { SignedTreeHead } from './checkpoint.js';
+import { formatCheckpoint, type SignedTreeHead } from './checkpoint.js';
 import { readIfExists, replaceFile, syncPath } from './durable-file.js';
+import { requireMoved } from './moved.js';
 import { identityOf, type LogIdentity, recover } from './recovery.js';
+import { parseS3Address, s3Name } from './s3-address.js';
 import {
   type FrozenShard,
   frozenMarker,
@@ -23,7 +25,7 @@ import {
   shardsFile,
   writeShards,
 } from './shards.js';
-import { checkpointPath, type LogStorage } from './storage.js';
+import { CheckpointConflict, checkpointPath, type LogStorage } from './storage.js';
 import { openTileReader } from './tile-reader.js';
 import { tileWidth } from './tiles.js';
 import { type LogLogger, Writer } from './writer.js';
@@ -38,6 +40,18 @@ export interface RotateOptions extends ShardBase {
   readonly logger: LogLogger;
   /** Opens the storage of a log, as the server would. */
   readonly openStorage: (place: ShardPlace, key: KeyObject) => Promise<LogStorage>;
+  /** Where the log is kept in an object store. */
+  readonly store?: RotateStore;
+}
+
+/** An object store whose logs lie beside each other. */
+export interface RotateStore {
+  /** The s3: address of a log. */
+  address(place: ShardPlace): string;
+  /** Whether nothing is there yet. */
+  isEmpty(place: ShardPlace): Promise<boolean>;
+  /** Keeps every writer away from now on, durably; `openStorage` opens the log all the same. */
+  freeze(place: ShardPlace): Promise<void>;
 }
 
 /** What a rotation did. */
@@ -52,22 +66,28 @@ export interface Rotation {
  *
  * The order makes it safe to stop at any instant and to run again: final tree head signed and published; new key written
  * beside the old; ctlog-shards.json replaced, which is the one step that counts; the frozen log marked; the old private
- * key replaced by the new. The last two are made up for by the next start (`settleRotation`).
+ * key replaced by the new. The last two are made up for by the next start (`settleRotation`). A log in an object store is
+ * marked before its final tree head is written down: other servers have its key too, and may be waiting for it.
  */
 export async function rotateLog(options: RotateOptions): Promise<Rotation> {
   const { dataDir, clock, openStorage } = options;
   const key = await settleRotation(options, options.logKey);
   const shards = await readShards(dataDir);
   const place = placeOf(shards.current.name, options);
-  await requireLog(place.directory);
+  await requireLog(place, options.store);
   const name = shardName(shards.frozen.length + 2);
   const next = placeOf(name, options);
-  await requireFree(next.directory);
+  await requireFree(next, options.store);
   const storage = await openStorage(place, key);
   try {
     // Another rotation may have run before the lock was ours.
     await refuseFrozen(place.directory);
-    const final = await finalHead(storage, identityOf(place.origin, key), options);
+    const identity = identityOf(place.origin, key);
+    const final = await finalHead(storage, identity, options);
+    if (options.store !== undefined) {
+      await options.store.freeze(place);
+      await requireLast(storage, formatCheckpoint(final.head, identity));
+    }
     const frozen: FrozenShard = {
       name: shards.current.name,
       publicKey: createPublicKey(key),
@@ -76,6 +96,7 @@ export async function rotateLog(options: RotateOptions): Promise<Rotation> {
       size: final.head.size,
       root: final.head.root,
       lastSct: final.lastSct,
+      ...(options.store === undefined ? {} : { storage: options.store.address(place) }),
     };
     const nextKey = await writeNextKey(dataDir);
     const publicKey = createPublicKey(nextKey);
@@ -113,9 +134,10 @@ export async function settleRotation(base: ShardBase, found: KeyObject): Promise
   return coming;
 }
 
-/** A frozen log whose files are elsewhere now needs no mark. */
+/** A frozen log whose files are elsewhere now needs no mark; one in an object store got it when it was rotated. */
 async function markFrozen({ frozen }: Shards, base: ShardBase): Promise<void> {
-  for (const { name } of frozen) {
+  for (const { name, storage } of frozen) {
+    if (storage !== undefined) continue;
     const { directory } = placeOf(name, base);
     const marker = frozenMarker(directory);
     if (!existsSync(dirname(marker)) || existsSync(marker)) continue;
@@ -125,12 +147,31 @@ async function markFrozen({ frozen }: Shards, base: ShardBase): Promise<void> {
   }
 }
 
-async function requireLog(directory: string): Promise<void> {
+/** Throws AppError STARTUP when there is no log at this place. */
+export async function requireLog(place: ShardPlace, store?: RotateStore): Promise<void> {
+  const { directory } = place;
+  if (store !== undefined) {
+    requireMoved(directory, s3Name(parseS3Address(store.address(place), '--ctlog-storage')));
+    if (!(await store.isEmpty(place))) return;
+    throw new AppError('STARTUP', `there is no log in ${store.address(place)}: start the server once`);
+  }
   if (existsSync(join(directory, '.writer', 'committed'))) return;
   throw new AppError('STARTUP', `there is no log in ${directory}: start the server once, or name it with --ctlog-dir`);
 }
 
-async function requireFree(directory: string): Promise<void> {
+/** Throws CheckpointConflict when somebody committed between the final tree head and the mark. */
+async function requireLast(storage: LogStorage, checkpoint: Uint8Array): Promise<void> {
+  const found = await storage.loadCheckpoint();
+  if (found !== undefined && Buffer.compare(found, checkpoint) === 0) return;
+  throw new CheckpointConflict(`another process wrote to the log in ${storage.name} while it was frozen; run it again`);
+}
+
+async function requireFree(place: ShardPlace, store: RotateStore | undefined): Promise<void> {
+  const { directory } = place;
+  if (store !== undefined) {
+    if (await store.isEmpty(place)) return;
+    throw new AppError('STARTUP', `${store.address(place)}, where the next log belongs, is not empty`);
+  }
   const names = existsSync(directory) ? await readdir(directory) : [];
   if (names.length === 0) return;
   throw new AppError('STARTUP', `${directory}, where the next log belongs, is not empty (it holds ${names[0]})`);

@@ -48,6 +48,23 @@ export function parseS3Address(text: string, setting: string): S3Address {
   };
 }
 
+/** Where the log with this number lies when the first one, whose number is '', lies at `first`: beside it. */
+export function numberedAddress(first: S3Address, number: string): S3Address {
+  if (number === '') return first;
+  return { ...first, prefix: `${first.prefix.replace(/\/$/, '') || 'ctlog'}${number}/` };
+}
+
+/** The address as `parseS3Address` takes it. */
+export function formatS3Address(address: S3Address): string {
+  const { region, endpoint, pathStyle } = address;
+  const parameters = new URLSearchParams({
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(pathStyle ? { 'path-style': 'true' } : {}),
+  });
+  return `${s3Name(address)}${parameters.size === 0 ? '' : `?${parameters}`}`;
+}
+
 /** The address without its parameters: names the log to people and in the database. */
 export function s3Name({ bucket, prefix }: Pick<S3Address, 'bucket' | 'prefix'>): string {
   return `s3://${bucket}/${prefix}`.replace(/\/$/, '');

@@ -6,7 +6,9 @@ import { readDirectory } from './directory-storage.js';
 import { IndexCache } from './index-cache.js';
 import type { EmbeddedLog } from './log.js';
 import { sameHash } from './merkle.js';
+import { readObjectStore } from './object-storage.js';
 import { logReads } from './reads.js';
+import { parseS3Address } from './s3-address.js';
 import type { FrozenShard, ShardPlace } from './shards.js';
 import { checkpointPath, type LogReader } from './storage.js';
 import type { DecodedLeaf } from './tile-leaf.js';
@@ -27,15 +29,27 @@ export async function openFrozenLog(
   place: ShardPlace,
   logger: LogLogger,
 ): Promise<EmbeddedLog | undefined> {
-  const files = readDirectory(place.directory);
+  const where = shard.storage ?? place.directory;
+  let files: FrozenFiles | undefined;
   try {
+    files = await openFrozenFiles(shard, place);
     const head = await finalHead(files, shard, place);
     return await open(head, files, { shard, place, logger });
   } catch (error) {
-    const what = { log: place.origin, directory: place.directory, err: error };
+    files?.close();
+    const what = { log: place.origin, directory: where, err: error };
     logger.error(what, `the frozen log ${place.origin} is not served: ${messageOf(error)}`);
     return undefined;
   }
+}
+
+/** The public files of a frozen log. */
+export type FrozenFiles = LogReader & { close(): void };
+
+/** Opens the files of a frozen log where it was frozen; throws AppError STARTUP for an address that is none. */
+export async function openFrozenFiles({ storage }: FrozenShard, { directory }: ShardPlace): Promise<FrozenFiles> {
+  if (storage === undefined) return { ...readDirectory(directory), close() {} };
+  return readObjectStore(parseS3Address(storage, 'ctlog-shards.json'));
 }
 
 async function finalHead(files: LogReader, shard: FrozenShard, { origin }: ShardPlace): Promise<SignedTreeHead> {
@@ -53,7 +67,7 @@ interface Frozen {
   readonly logger: LogLogger;
 }
 
-async function open(head: SignedTreeHead, files: LogReader, { shard, place, logger }: Frozen): Promise<EmbeddedLog> {
+async function open(head: SignedTreeHead, files: FrozenFiles, { shard, place, logger }: Frozen): Promise<EmbeddedLog> {
   const tiles = openTileReader(files);
   const logId = logIdOf(shard.publicKey);
   const keyOf = ({ timestampedEntry }: DecodedLeaf) => dedupeKey(timestampedEntry.entry);
@@ -78,7 +92,10 @@ async function open(head: SignedTreeHead, files: LogReader, { shard, place, logg
     treeHead: () => head,
     queue: () => ({ waiting: 0, limit: 0 }),
     readiness: () => ({ ok: true }),
-    close: () => index.close(),
+    close: async () => {
+      await index.close();
+      files.close();
+    },
   };
 }
 

@@ -28,6 +28,8 @@ export interface FrozenShard {
   readonly root: Uint8Array;
   /** Time of the last SCT; undefined for a log that never gave one. */
   readonly lastSct: number | undefined;
+  /** The s3: address of a log that was frozen in an object store; without one it is in its directory. */
+  readonly storage?: string;
 }
 
 export interface CurrentShard {
@@ -107,6 +109,7 @@ const shardsJson = z.object({
       size: z.int().nonnegative(),
       rootHash: root,
       lastSct: time.optional(),
+      storage: z.string().optional(),
     }),
   ),
   current: z.object({ name, publicKey, createdAt: time }),
@@ -126,8 +129,9 @@ export async function readShards(dataDir: string): Promise<Shards> {
     throw new AppError('STARTUP', `${file} is not a list of logs as a rotation writes it: ${why}`, { cause });
   }
   return {
-    frozen: parsed.frozen.map(({ rootHash, createdAt, lastSct, ...rest }) => ({
+    frozen: parsed.frozen.map(({ rootHash, createdAt, lastSct, storage, ...rest }) => ({
       ...rest,
+      ...(storage === undefined ? {} : { storage }),
       createdAt,
       lastSct,
       root: rootHash,
@@ -154,6 +158,7 @@ export async function writeShards(dataDir: string, { frozen, current }: RotatedS
       size: shard.size,
       rootHash: Buffer.from(shard.root).toString('base64'),
       ...(shard.lastSct === undefined ? {} : { lastSct: toIso(shard.lastSct) }),
+      ...(shard.storage === undefined ? {} : { storage: shard.storage }),
     })),
     current: {
       name: current.name,

@@ -3,13 +3,15 @@ import { Router } from 'express';
 import type { LogStorageSettings } from '../config/serve.js';
 import type { Readiness } from '../ct/log.js';
 import { type EmbeddedLog, type EmbeddedLogOptions, openEmbeddedLog } from '../ctlog/log.js';
+import { requireMoved } from '../ctlog/moved.js';
 import { settleRotation } from '../ctlog/rotate.js';
 import { ctlogRoutes } from '../ctlog/routes.js';
+import { s3Name } from '../ctlog/s3-address.js';
 import { placeOf, readShards, refuseFrozen, type ShardBase } from '../ctlog/shards.js';
 import { openFrozenLog } from '../ctlog/shards-frozen.js';
 import type { WitnessedStorage } from '../ctlog/witness.js';
 import { AppError } from '../errors.js';
-import { openLogStorage } from './log-storage.js';
+import { openLogStorage, storeAddress } from './log-storage.js';
 import type { PublishedLog } from './trust.js';
 
 /** Where logs of our own have an entry. */
@@ -51,9 +53,7 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
   const { frozen, current } = await readShards(dataDir);
   const place = placeOf(current.name, options);
   const { directory, origin, number } = place;
-  if (logStorage.objects !== undefined && frozen.length > 0) {
-    throw new AppError('STARTUP', '--ctlog-storage does not go with a log that was rotated in a directory');
-  }
+  if (logStorage.objects !== undefined) requireMoved(directory, s3Name(storeAddress(logStorage.objects, number)));
   const { onWitness } = options;
   const deps = { directory, origin, number, key, clock, logger };
   const opened = await openLogStorage(logStorage, onWitness === undefined ? deps : { ...deps, onWitness });

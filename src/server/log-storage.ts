@@ -4,7 +4,8 @@ import { openDirectoryStorage } from '../ctlog/directory-storage.js';
 import { noLockRecord, withLockRecord } from '../ctlog/lock-record.js';
 import { openLockRecord } from '../ctlog/lock-record-stores.js';
 import { openObjectStorage } from '../ctlog/object-storage.js';
-import { parseS3Address } from '../ctlog/s3-address.js';
+import type { StoreMark } from '../ctlog/object-storage-marks.js';
+import { numberedAddress, parseS3Address, type S3Address } from '../ctlog/s3-address.js';
 import type { LogStorage } from '../ctlog/storage.js';
 import { type WitnessedStorage, withWitnesses } from '../ctlog/witness.js';
 import { readWitnessPolicy } from '../ctlog/witness-policy.js';
@@ -27,6 +28,8 @@ export interface LogStorageDeps {
   readonly key: KeyObject;
   readonly clock: () => number;
   readonly logger: LogLogger;
+  /** For commands on a stopped log: they do not wait while another process writes, and pass by this mark. */
+  readonly offline?: { readonly allowed?: StoreMark };
   /** Told how each question to a witness ended. */
   readonly onWitness?: (witness: string, result: string) => void;
 }
@@ -69,9 +72,20 @@ async function openRecorded(settings: LogStorageSettings, deps: LogStorageDeps):
 
 async function openPlace({ objects }: LogStorageSettings, deps: LogStorageDeps): Promise<OpenedStorage> {
   if (objects === undefined) return { storage: openDirectoryStorage(deps.directory), trouble: () => undefined };
-  const { clock, logger } = deps;
-  const s3 = parseS3Address(objects.address, '--ctlog-storage');
-  const storage = await openObjectStorage({ s3, postgres: objects.postgres, clock, logger, waitForLease: true });
+  const { clock, logger, number, offline } = deps;
+  const storage = await openObjectStorage({
+    s3: storeAddress(objects, number),
+    postgres: objects.postgres,
+    clock,
+    logger,
+    waitForLease: offline === undefined,
+    ...offline,
+  });
   const standby = `another process writes the log in ${storage.name}; this one is its standby`;
   return { storage, trouble: () => (storage.isLeader() ? undefined : standby) };
+}
+
+/** Where in the object store the log with this number lies. Throws AppError STARTUP for an address that is none. */
+export function storeAddress({ address }: { readonly address: string }, number: string): S3Address {
+  return numberedAddress(parseS3Address(address, '--ctlog-storage'), number);
 }
