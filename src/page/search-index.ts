@@ -26,11 +26,14 @@ export interface SearchIndexOptions {
 
 /** Entries that are read between two breaths: about half a millisecond of work. */
 const slice = 8;
-/** In the background it rests four times as long as it works, so it takes a fifth of a core at most. */
-const restPerWork = 4;
+/** In the background it rests nine times as long as it works, so it takes a tenth of a core at most. */
+const restPerWork = 9;
 /** Without a search for so long it stops: nobody is looking, and issuance has the machine to itself. */
 const restAfterMs = 10 * 60 * 1000;
 const indexBytes = 5;
+/** Rows that are gathered for one transaction while nobody waits: each costs an fsync, and the log needs the disk. */
+const maxRows = 32_768;
+const nothing = Buffer.alloc(0);
 const metaKey = Buffer.from('m');
 
 const coverage = z.object({ logId: z.string(), from: z.int().nonnegative(), to: z.int().nonnegative() });
@@ -43,6 +46,9 @@ export class SearchIndex {
   readonly #options: SearchIndexOptions;
   readonly #db: RootDatabase<Buffer, Buffer>;
   #searched: Searched;
+  /** How far it has come with what is not written yet, and that. */
+  #reached: Searched;
+  #rows: Buffer[] = [];
   #running: Promise<void> | undefined;
   /** Searches that wait: while there are any it does not rest. */
   #waiting = 0;
@@ -53,6 +59,7 @@ export class SearchIndex {
     this.#options = options;
     this.#db = db;
     this.#searched = searched;
+    this.#reached = searched;
   }
 
   /** Opens the index, thrown away before if it is of another log; throws what LMDB throws. */
@@ -102,8 +109,14 @@ export class SearchIndex {
 
   async #run(): Promise<void> {
     try {
-      for (let range = this.#next(); range !== undefined; range = this.#next()) await this.#take(range);
+      for (let range = this.#next(); range !== undefined; range = this.#next()) {
+        await this.#take(range);
+        if (this.#waiting > 0 || this.#rows.length >= maxRows) await this.#write();
+      }
+      await this.#write();
     } catch (error) {
+      this.#rows = [];
+      this.#reached = this.#searched;
       this.#options.failed(error);
     }
   }
@@ -111,32 +124,47 @@ export class SearchIndex {
   /** The next entries to take in, within one tile: new ones first, then older ones. */
   #next(): Searched | undefined {
     if (this.#closed || this.#options.clock() - this.#usedAt > restAfterMs) return undefined;
-    const { from, to } = this.#searched;
+    const { from, to } = this.#reached;
     const { size } = this.#options.reads.treeHead();
     if (to < size) return { from: to, to: Math.min(size, (Math.floor(to / tileWidth) + 1) * tileWidth) };
     return from > 0 ? { from: Math.floor((from - 1) / tileWidth) * tileWidth, to: from } : undefined;
   }
 
   async #take(range: Searched): Promise<void> {
+    const asked = performance.now();
     const entries = await this.#options.reads.entries(range.from, range.to - 1);
+    await this.#rest(asked);
     const rows: Buffer[] = [];
-    for (let at = 0; at < entries.length && !this.#closed; at += slice) {
-      const start = performance.now();
+    for (let at = 0; at < entries.length; at += slice) {
+      if (this.#closed) return;
+      const started = performance.now();
       entries.slice(at, at + slice).forEach((entry, i) => {
         for (const term of termsOf(entry)) rows.push(rowKey(term, range.from + at + i));
       });
-      if (this.#waiting > 0) await breathe();
-      else await sleep((performance.now() - start) * restPerWork, undefined, { ref: false });
+      await this.#rest(started);
     }
-    if (this.#closed || entries.length === 0) return;
-    const to = range.from + entries.length;
-    const { from: first, to: last } = this.#searched;
-    const next = range.from >= last ? { from: first, to } : { from: range.from, to: last };
+    if (entries.length === 0) throw new Error(`the log gave no entries from ${range.from} on`);
+    const { from, to } = this.#reached;
+    const end = range.from + entries.length;
+    this.#reached = range.from >= to ? { from, to: end } : { from: range.from, to };
+    this.#rows.push(...rows);
+  }
+
+  async #rest(since: number): Promise<void> {
+    if (this.#waiting > 0) await breathe();
+    else await sleep((performance.now() - since) * restPerWork, undefined, { ref: false });
+  }
+
+  /** What was taken in, and how far it reaches, in one transaction. */
+  async #write(): Promise<void> {
+    const [rows, reached] = [this.#rows, this.#reached];
+    if (rows.length === 0 && reached === this.#searched) return;
+    this.#rows = [];
     await this.#db.batch(() => {
-      for (const row of rows) void this.#db.put(row, Buffer.alloc(0));
-      void this.#db.put(metaKey, Buffer.from(JSON.stringify({ logId: this.#options.logId, ...next })));
+      for (const row of rows) void this.#db.put(row, nothing);
+      void this.#db.put(metaKey, Buffer.from(JSON.stringify({ logId: this.#options.logId, ...reached })));
     });
-    this.#searched = next;
+    this.#searched = reached;
   }
 }
 
