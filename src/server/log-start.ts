@@ -9,10 +9,11 @@ import { type ServeConfig, serveConfig } from '../config/serve.js';
 import { readIfExists, replaceFile } from '../ctlog/durable-file.js';
 import type { EmbeddedLog } from '../ctlog/log.js';
 import { AppError, messageOf } from '../errors.js';
-import { addFallbacks, addHealth, newApp } from '../http/app.js';
+import { addFallbacks, addHealth, type Check, newApp } from '../http/app.js';
 import { listen, urlHost } from '../listen.js';
 import { createLogger } from '../log.js';
 import type { Metrics } from '../metrics.js';
+import { observeReadiness } from '../telemetry/instance-metrics.js';
 import { trustFileNames } from '../trust/write.js';
 import { packageVersion } from '../version.js';
 import { type Closing, createClosing } from './closing.js';
@@ -23,6 +24,7 @@ import { openRootsSource, type RootsSource } from './log-roots.js';
 import { openShardedLog, type ShardedLog } from './log-shards.js';
 import { createMetricsServer } from './metrics-server.js';
 import type { StartDeps, startServer } from './start.js';
+import { watchStorage } from './storage-watch.js';
 
 /** The flags of `mayfly serve` that `mayfly log serve` has too, with the same meaning. */
 export const logServeFlags = [
@@ -122,7 +124,11 @@ async function start(config: ServeConfig, rootsFile: string, context: Context): 
   observeLog(metrics, log);
   let stopping = false;
   const app = newApp({ metrics, logger });
-  addHealth(app, () => readinessChecks(log, stopping));
+  const storage = await watchStorage([config.ctlogDir ?? config.dataDir], { metrics, logger });
+  closing.add(async () => storage.close());
+  const readiness = () => readinessChecks(log, stopping, storage.trouble());
+  addHealth(app, readiness);
+  observeReadiness(metrics.registry, readiness);
   for (const [path, router] of routes) app.use(path, router);
   addFallbacks(app, { metrics, logger });
   front.handle(app);
@@ -165,11 +171,14 @@ async function open(config: ServeConfig, url: string, roots: RootsSource, { cloc
   });
 }
 
-function readinessChecks(log: EmbeddedLog, stopping: boolean) {
+function readinessChecks(log: EmbeddedLog, stopping: boolean, storage: string | undefined): Check[] {
   const readiness = log.readiness();
   return [
     stopping ? { name: 'server', ok: false, reason: 'the server is shutting down' } : { name: 'server', ok: true },
     { name: 'ct-log', ...readiness },
+    storage === undefined
+      ? { name: 'storage', ok: true, required: false }
+      : { name: 'storage', ok: false, required: false, reason: storage },
   ];
 }
 

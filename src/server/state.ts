@@ -1,4 +1,4 @@
-import { dirname, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { Router } from 'express';
 import type { Logger } from 'pino';
 import { type Audit, noAudit, openAudit } from '../audit/audit.js';
@@ -107,11 +107,14 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
       'the root key still lies beside the server, which never needs it: move the directory offline/ to a safe place',
     );
   }
-  const directories = [config.dataDir, ...(config.ctlogDir === undefined ? [] : [dirname(resolve(config.ctlogDir))])];
-  const storage = await watchStorage(directories, { metrics, logger });
-  closing.add(async () => storage.close());
   const log = await openLog(config, { cas, data, publicUrl, logger, metrics, tracing, clock });
   closing.add(() => log.close());
+  const { dataDir, ctlogDir } = config;
+  const storage = await watchStorage(alone && ctlogDir !== undefined ? [dataDir, ctlogDir] : [dataDir], {
+    metrics,
+    logger,
+  });
+  closing.add(async () => storage.close());
   const audit = await openTrail(config, { ...deps, publicUrl, log });
   closing.add(() => audit.close());
   const lowest = log.treeHeadTime ?? (() => 0);

@@ -19,7 +19,8 @@ export function observeInstance({ registry }: Pick<Metrics, 'registry'>, parts: 
   observeWork(registry, parts);
 }
 
-function observeReadiness(registry: Registry, readiness: () => readonly Check[]): void {
+/** Adds what /readyz says. */
+export function observeReadiness(registry: Registry, readiness: () => readonly Check[]): void {
   const registers = [registry];
   new Gauge({
     name: 'mayfly_ready',
