@@ -113,13 +113,13 @@ class Run {
     }
   }
 
-  #sayRound({ head, done, entries, matches, findings, unavailable }: RoundResult): void {
+  #sayRound({ head, done, entries, matches, kinds: found, unavailable }: RoundResult): void {
     const { once, json } = this.#settings;
     if (unavailable !== undefined) this.#note(unavailable);
     else if (this.#unavailable) this.#note('it goes on: the log answers, and what was found is delivered');
     this.#unavailable = unavailable !== undefined;
     if (!once) return;
-    const kinds = [...new Set(findings.map(({ kind }) => kind))];
+    const kinds = [...found];
     if (json) {
       const summary = { type: 'summary', treeSize: head?.size ?? null, checked: done, entries, matches };
       this.#io.out(`${JSON.stringify({ ...summary, inconsistencies: kinds, complete: unavailable === undefined })}\n`);

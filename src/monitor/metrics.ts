@@ -53,13 +53,13 @@ export function createMonitorMetrics(): MonitorMetrics {
       registers,
     }),
     checked,
-    round({ head, done, findings, unavailable }, now) {
+    round({ head, done, kinds, unavailable }, now) {
       checked.set(done);
       if (head !== undefined) {
         treeSize.set(head.size);
         headTime.set(head.timestamp / 1000);
       }
-      standing.set(findings.length > 0 ? 1 : 0);
+      standing.set(kinds.size > 0 ? 1 : 0);
       if (unavailable === undefined) lastRound.set(now / 1000);
     },
   };

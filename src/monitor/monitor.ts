@@ -6,7 +6,7 @@ import { catchUp, requireInTree } from './catch-up.js';
 import type { Delivery } from './delivery.js';
 import { looksLikeHead } from './detect.js';
 import { inconsistencyEvent, type LogName, type MonitorEvent } from './events.js';
-import { BadAnswer, type Finding, Inconsistency, Unavailable } from './finding.js';
+import { BadAnswer, type Finding, type FindingKind, Inconsistency, Unavailable } from './finding.js';
 import { compareHeads, timeFindings } from './judge-head.js';
 import type { Matcher } from './matcher.js';
 import { comparePeer, type Peer } from './peer.js';
@@ -49,7 +49,8 @@ export interface RoundResult {
   readonly done: number;
   readonly entries: number;
   readonly matches: number;
-  readonly findings: readonly Finding[];
+  /** What was found wrong with the log. */
+  readonly kinds: ReadonlySet<FindingKind>;
   /** Why the round could not be finished. */
   readonly unavailable: string | undefined;
 }
@@ -59,7 +60,9 @@ export class Monitor {
   readonly #options: MonitorOptions;
   readonly #log: LogName;
   readonly #told: Told;
+  /** Of this round, about the log as a whole. */
   #findings: Finding[] = [];
+  #kinds = new Set<FindingKind>();
   #counts = { entries: 0, matches: 0 };
 
   constructor(options: MonitorOptions) {
@@ -87,6 +90,7 @@ export class Monitor {
   /** Asks for a head, compares it, and goes through the new entries. Rejects only for what is wrong on this side. */
   async round(): Promise<RoundResult> {
     this.#findings = [];
+    this.#kinds = new Set();
     this.#counts = { entries: 0, matches: 0 };
     let unavailable: string | undefined;
     try {
@@ -98,7 +102,7 @@ export class Monitor {
     if (unavailable === undefined) await this.#remember({ told: this.#told.endRound(this.#findings) });
     const state = this.#state;
     const base = { head: state?.head, done: state?.done.size ?? 0, ...this.#counts };
-    return { ...base, findings: this.#findings, unavailable };
+    return { ...base, kinds: this.#kinds, unavailable };
   }
 
   async #follow(): Promise<void> {
@@ -202,12 +206,17 @@ export class Monitor {
     const known = this.#told.has(finding);
     this.#note(finding, known);
     if (known) return;
-    await delivery.deliver([inconsistencyEvent(this.#log, finding, clock())]);
+    const event = inconsistencyEvent(this.#log, finding, clock());
+    const repeated = this.#told.wasBegun(finding) ? { repeated: true as const } : {};
+    await this.#remember({ told: this.#told.begin(finding) });
+    await delivery.deliver([{ ...event, ...repeated }]);
     await this.#remember({ told: this.#told.add(finding) });
   }
 
   #note(finding: Finding, known: boolean): void {
-    this.#findings.push(finding);
+    this.#kinds.add(finding.kind);
+    // Those of entries are told with their segment, and a log may have any number of them.
+    if (finding.index === undefined) this.#findings.push(finding);
     this.#options.onFinding(finding, known);
   }
 

@@ -292,3 +292,20 @@ test('what lasts is one line in the log of a monitor that runs, and its end is a
     '',
   ]);
 });
+
+test('an inconsistency whose telling was cut off is told again and says so', async () => {
+  log.append(...many(3));
+  await monitor(log, flags);
+  const forked = (await FakeLog.start(log.key)).append(...many(2), of('else@example.com'));
+  const killed = new Error('killed');
+  const out = (): void => {
+    throw killed;
+  };
+  try {
+    await expect(monitor(forked, flags, { out })).rejects.toBe(killed);
+    expect((await monitor(forked, flags)).events).toMatchObject([{ kind: 'fork', repeated: true }]);
+    expect((await monitor(forked, flags)).events).toEqual([]);
+  } finally {
+    await forked.close();
+  }
+});
