@@ -25,9 +25,10 @@ export interface LimitsDeps extends Pick<GateOptions, 'now' | 'random' | 'logger
 /** For each limit; an entry takes some 300 bytes. */
 const maxKeys = 100_000;
 const maxLargeBodyBytes = 64 * 1024 * 1024;
-/** A burst of so many, or of what is worked off in a second, gets its certificates. */
-const maxWaiting = 1024;
-const maxWaitMs = 1000;
+/** For each place, and in all: a burst of so many gets its certificates if half a second is enough for them. */
+const waitingPerPlace = 8;
+const mostWaiting = 1024;
+const maxWaitMs = 500;
 const calmMs = 1000;
 
 /** What each limit counts, as its message says it. */
@@ -44,7 +45,9 @@ export function createLimits(settings: LimitSettings, deps: LimitsDeps): Limits 
   const { now } = deps;
   const pace = createPace({ perTick: 20, tickMs: 10, maxHeld: 4096 });
   const onRefusal = (): void => refusals.inc({ limit: 'overload' });
-  const gate = createGate({ ...deps, places: settings.maxInFlight, maxWaiting, maxWaitMs, calmMs, pace, onRefusal });
+  const places = settings.maxInFlight;
+  const maxWaiting = Math.min(waitingPerPlace * places, mostWaiting);
+  const gate = createGate({ ...deps, places, maxWaiting, maxWaitMs, calmMs, pace, onRefusal });
   const bodies = createBodyBudget(maxLargeBodyBytes);
   const quotas = new Map<LimitName, Quota>();
   for (const name of limitNames) {
