@@ -206,7 +206,7 @@ async function main(argv: readonly string[]): Promise<number> {
     };
     for (let i = 0; i < Number(values.runs); i++) {
       const directory = join(where, `run-${i}`);
-      const started = { directory, ca, issuerUrl: issuer.url, main: values.main, node: process.env.PROF_NODE ?? process.execPath, flags };
+      const started = { directory, ca, issuerUrl: issuer.url, main: values.main, node: process.execPath, flags };
       const target = await startMayfly(started);
       try {
         runs.push(await runOnce(target, corpus, options));
