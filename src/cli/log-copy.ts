@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { type Copied, copyLog } from '../ctlog/copy.js';
 import { openDirectoryStorage } from '../ctlog/directory-storage.js';
@@ -74,7 +76,8 @@ export async function copyCommand(
   const key = await settleRotation(base, base.logKey);
   const { current } = await readShards(dataDir);
   const own = placeOf(current.name, base);
-  const place = options.from === undefined ? own : { ...own, directory: options.from };
+  const place = options.from === undefined ? own : { ...own, directory: resolve(options.from) };
+  requireNoOther(own, place);
   await requireLog(place);
   await refuseFrozen(place.directory);
   const address = numberedAddress(parseS3Address(objects.address, '--to'), place.number);
@@ -97,7 +100,9 @@ export async function copyCommand(
         identity,
         clock,
         precertificates: options.precertificates !== false,
-        markMoved: () => markMoved(place.directory, name),
+        markMoved: async () => {
+          for (const directory of new Set([place.directory, own.directory])) await markMoved(directory, name);
+        },
         progress: (step, entries, total) => progress[step].update(entries, total),
       });
     } finally {
@@ -112,6 +117,16 @@ export async function copyCommand(
     `moved  ${place.url}\n  from       ${place.directory}\n  to         ${name}\n  entries    ${copied.size}\n` +
       `  root hash  ${Buffer.from(copied.root).toString('hex')}\n` +
       'Start the server now, with --ctlog-storage and --ctlog-postgres.\n',
+  );
+}
+
+/** Throws AppError STARTUP when the server would still find the log in its own directory, of which `from` is a copy. */
+function requireNoOther(own: ShardPlace, from: ShardPlace): void {
+  if (own.directory === from.directory || !existsSync(join(own.directory, '.writer', 'committed'))) return;
+  throw new AppError(
+    'STARTUP',
+    `--from is ${from.directory}, but the server's own directory, ${own.directory}, holds the log too, and two copies must ` +
+      'not both go on: leave --from out, or move the one that is not to be used away',
   );
 }
 

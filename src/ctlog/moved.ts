@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { AppError } from '../errors.js';
 import { hasCode, replaceFile, syncPath } from './durable-file.js';
 
@@ -18,11 +19,15 @@ export function movedTo(directory: string): string | undefined {
   }
 }
 
-/** Takes the log of this directory from its writers, durably; call it with the writer's lock held. */
+/**
+ * Takes the log of this directory from its writers, durably; call it with the writer's lock held. A directory without a
+ * log gets the mark too, so that none begins there.
+ */
 export async function markMoved(directory: string, to: string): Promise<void> {
   const marker = movedMarker(directory);
+  await mkdir(dirname(marker), { recursive: true, mode: 0o700 });
   await replaceFile(marker, `${marker}.new`, Buffer.from(`${to}\n`), { mode: 0o600, sync: true });
-  await syncPath(join(directory, '.writer'));
+  for (const path of [dirname(marker), directory, dirname(directory)]) await syncPath(path);
 }
 
 /** Throws AppError STARTUP when the log of this directory was moved, unless it was to `allowed`. */
