@@ -198,3 +198,23 @@ test('a log in the store is rotated under a reader, and both are served and list
   const fsck = await mayfly(main, 'log', 'fsck', '--data-dir', dataDir, ...inStore(), '--no-precertificates');
   expect(fsck).toMatchObject({ code: 0, stdout: expect.stringMatching(/moved: sound[\s\S]*moved2: sound/) });
 }, 120_000);
+
+test('a log that was rotated in its directory is moved with its number, and recorded elsewhere as before', async () => {
+  const data = join(dir, 'rotated');
+  const lock = `--ctlog-lock=${join(dir, 'last')}`;
+  const first = await serve([lock], data);
+  await issue(first.url);
+  await first.close();
+  await mustRun(process.execPath, [main, 'log', 'rotate', '--data-dir', data, lock], { cwd: dir });
+  const to = `s3://ctlog/second?path-style=true&endpoint=${s3.s3.endpoint}`;
+  const postgresFlag = `--ctlog-postgres=${postgres.url}`;
+  const copied = await mayfly(main, 'log', 'copy', '--data-dir', data, '--to', to, postgresFlag, lock);
+  expect(copied).toMatchObject({ code: 0, stdout: expect.stringMatching(/ {2}to {9}s3:\/\/ctlog\/second2\n/) });
+  const next = await serve([`--ctlog-storage=${to}`, postgresFlag, lock], data);
+  expect((await issue(next.url)).chain).toHaveLength(3);
+  for (const path of ['ctlog', 'ctlog2']) {
+    const head = await (await fetch(`${next.url}/${path}/ct/v1/get-sth`)).json();
+    expect(head).toMatchObject({ tree_size: 1 });
+  }
+  await next.close();
+}, 120_000);
