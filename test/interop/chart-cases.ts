@@ -37,6 +37,7 @@ export function valuesMatrix({ key, chain, logKey, logPublicKey }: Material): re
   const base = { publicUrl, config: identity };
   const separate = { ...base, mode: 'separate-log', server: fileca(), log: logKeys };
   return [
+    ['nothing', {}],
     ['the least', { publicUrl }],
     ['one pod without a volume', { ...base, persistence: { enabled: false } }],
     ['one pod with a claim of its own', { ...base, persistence: { existingClaim: 'mayfly-data', size: '1Gi' } }],
@@ -147,12 +148,14 @@ const scaled = { autoscaling: { enabled: true, minReplicas: 2, maxReplicas: 5, t
 const everything = {
   imagePullSecrets: [{ name: 'registry' }],
   audit: { enabled: true, output: '/data/audit.jsonl' },
+  page: { enabled: true, port: 8090 },
   tsa: { enabled: true, secret: 'tsa' },
   tuf: { existingClaim: 'tuf' },
   trustConfig: { rekor: [] },
   networkPolicy: {
     enabled: true,
     from: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'ingress' } } }],
+    pageFrom: [{ ipBlock: { cidr: '10.1.0.0/16' } }],
     metricsFrom: [{ namespaceSelector: {} }],
     logFrom: [{ ipBlock: { cidr: '10.0.0.0/8' } }],
     egress: [{ ports: [{ port: 443 }, { port: 53, protocol: 'UDP' }] }],
@@ -202,7 +205,6 @@ const everything = {
 
 /** Values that must not render, by the words that say what to do. */
 export const refusedValues: readonly (readonly [words: string, values: object])[] = [
-  ['publicUrl is required', {}],
   ['server.replicaCount: mode standalone has one pod', { publicUrl, server: { replicaCount: 2 } }],
   ['server.autoscaling: mode standalone has one pod', { publicUrl, server: scaled }],
   ['set mode to external-log', { publicUrl, server: { args: { ct_log_url: 'https://log.example.com' } } }],

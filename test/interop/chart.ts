@@ -6,7 +6,7 @@ import { type Finished, projectDir, run, toolPath } from './command.js';
 
 /** The chart's directory. */
 export const chartDir = join(projectDir, 'charts/mayfly');
-/** Versions of Kubernetes from the oldest that the chart takes to the newest that the schemas know. */
+/** Versions of Kubernetes from the oldest that README.md names to the newest that the schemas know. */
 export const kubernetesVersions = ['1.25', '1.29', '1.33', '1.37'] as const;
 
 const texts = z.record(z.string(), z.string());
@@ -47,20 +47,10 @@ export interface LocalPod {
 }
 
 /** Renders the chart as release "m" with these values; a failed rendering is no error here. */
-export async function render(dir: string, values: unknown, version = '1.33'): Promise<Finished> {
+export async function render(dir: string, values: unknown): Promise<Finished> {
   const file = join(dir, 'values.json');
   await writeFile(file, JSON.stringify(values));
-  const args = [
-    'template',
-    'm',
-    chartDir,
-    '--namespace',
-    'signing',
-    '--values',
-    file,
-    '--kube-version',
-    `${version}.0`,
-  ];
+  const args = ['template', 'm', chartDir, '--namespace', 'signing', '--values', file];
   return run(toolPath('bin/helm'), args, { cwd: dir });
 }
 

@@ -54,9 +54,16 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- default (printf "%s-log-key" (include "mayfly.fullname" .)) .Values.log.keySecret -}}
 {{- end -}}
 
+{{/* The address that clients use; without one, that of the Service inside the cluster. */}}
+{{- define "mayfly.publicUrl" -}}
+{{- $port := ternary "" (printf ":%d" (int .Values.server.svcPort)) (eq (int .Values.server.svcPort) 80) -}}
+{{- $inside := printf "%s://%s.%s.svc%s" (include "mayfly.scheme" . | lower) (include "mayfly.fullname" .) .Release.Namespace $port -}}
+{{- default $inside .Values.publicUrl | trimSuffix "/" -}}
+{{- end -}}
+
 {{/* Where the log is read by the world. */}}
 {{- define "mayfly.logPublicUrl" -}}
-{{- default .Values.publicUrl .Values.log.publicUrl | trimSuffix "/" -}}
+{{- default (include "mayfly.publicUrl" .) .Values.log.publicUrl | trimSuffix "/" -}}
 {{- end -}}
 
 {{/* The scheme that probes use. */}}
@@ -101,7 +108,6 @@ logs:
 {{- define "mayfly.check" -}}
 {{- $v := .Values -}}
 {{- $ca := $v.server.args.certificateAuthority -}}
-{{- if not $v.publicUrl }}{{ fail "publicUrl is required: the address under which clients reach this instance, such as https://fulcio.example.com; it cannot be changed once the log exists" }}{{ end -}}
 {{- if eq $v.mode "standalone" -}}
 {{- if gt (int $v.server.replicaCount) 1 }}{{ fail "server.replicaCount: mode standalone has one pod, because its log has one writer; for more CA pods use mode separate-log or external-log" }}{{ end -}}
 {{- if $v.server.autoscaling.enabled }}{{ fail "server.autoscaling: mode standalone has one pod, because its log has one writer; for more CA pods use mode separate-log or external-log" }}{{ end -}}

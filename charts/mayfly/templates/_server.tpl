@@ -7,7 +7,7 @@
 - --metrics-port={{ $args.metricsPort }}
 - --data-dir=/data
 - --config-path=/etc/fulcio-config/config.yaml
-- {{ printf "--public-url=%s" .Values.publicUrl | quote }}
+- {{ printf "--public-url=%s" (include "mayfly.publicUrl" .) | quote }}
 {{- if $args.certificateAuthority }}
 - --ca={{ $args.certificateAuthority }}
 {{- end }}
@@ -44,6 +44,12 @@
 {{- end }}
 {{- if .Values.audit.enabled }}
 - {{ printf "--audit-log=%s" .Values.audit.output | quote }}
+{{- end }}
+{{- if .Values.page.enabled }}
+- --page=true
+{{- if .Values.page.port }}
+- --page-port={{ .Values.page.port }}
+{{- end }}
 {{- end }}
 {{- if .Values.tsa.enabled }}
 - --tsa=true
@@ -298,6 +304,10 @@ spec:
           containerPort: {{ .Values.server.args.grpcPort }}
         - name: metrics
           containerPort: {{ .Values.server.args.metricsPort }}
+        {{- if and .Values.page.enabled .Values.page.port }}
+        - name: page
+          containerPort: {{ .Values.page.port }}
+        {{- end }}
       {{- include "mayfly.probes" (include "mayfly.scheme" .) | nindent 6 }}
       securityContext:
         {{- toYaml .Values.securityContext | nindent 8 }}
