@@ -50,6 +50,8 @@ interface Waiting {
 export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork {
   const registry = createCaRegistry();
   let closed = false;
+  /** Whether this turn of the event loop has signed a certificate already. */
+  let certifiedHere = false;
   const crew = Array.from({ length: options.count }, (_, place) => newMember(place));
 
   function newMember(place: number): Member {
@@ -82,8 +84,15 @@ export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork 
       return value === undefined ? localWork.precertify(order, ca) : (value as Precertified);
     },
     async certify(order, ca) {
-      // A lone thread has more to do than the main one, which can make this one signature as fast as ask for it.
-      const value = options.count > 1 ? await run({ step: 'certify', order }, ca) : undefined;
+      // A request that is alone has its signature sooner without the way to a thread and back.
+      if (!certifiedHere) {
+        certifiedHere = true;
+        setImmediate(() => {
+          certifiedHere = false;
+        });
+        return localWork.certify(order, ca);
+      }
+      const value = await run({ step: 'certify', order }, ca);
       return value === undefined ? localWork.certify(order, ca) : (value as Uint8Array);
     },
     threads() {
@@ -110,6 +119,9 @@ function leastBusy(crew: readonly Member[]): Member | undefined {
   return best;
 }
 
+/** Jobs that a message waits for at most. */
+const jobsAtOnce = 4;
+
 /** One thread and what it was asked. */
 interface Member {
   run(work: Step, ca: ThreadCa): Promise<Precertified | Uint8Array>;
@@ -127,6 +139,7 @@ function openMember(worker: Worker, onEnd: (reason: string) => void): Member {
   let jobs: Job[] = [];
   let cas: ThreadCa[] = [];
   const flush = (): void => {
+    if (jobs.length === 0) return;
     const message: ToThread = { cas, forget: forgotten(knownCas), jobs };
     jobs = [];
     cas = [];
@@ -156,9 +169,11 @@ function openMember(worker: Worker, onEnd: (reason: string) => void): Member {
         knownCas.add(ca.id);
         cas.push(ca);
       }
-      // After this turn of the event loop, so that requests which arrived together share a message.
+      // After this turn of the event loop, so that requests which arrived together share a message; but when many did, the
+      // thread begins with the first of them while this one still reads the rest.
       if (jobs.length === 0) setImmediate(flush);
       jobs.push({ ...work, id, ca: ca.id });
+      if (jobs.length >= jobsAtOnce) flush();
       return new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
     },
     busy: () => waiting.size,
