@@ -164,6 +164,11 @@ export const serveFlags = {
   tsa: flag('boolean', 'give RFC 3161 timestamps at /api/v1/timestamp', 'false'),
   'tsa-key': flag('string', 'PEM private key of the timestamp authority; without it, keys/tsa in the data directory'),
   'tsa-key-password': flag('string', 'password of the timestamp key'),
+  'tsa-kms-resource': flag('string', 'KMS key of the timestamp authority, as --kms-resource (needs --tsa-cert-chain)'),
+  'tsa-hsm-key-label': flag(
+    'string',
+    'label of the timestamp key in the HSM of --pkcs11-config-path (needs --tsa-cert-chain)',
+  ),
   'tsa-cert-chain': flag('string', 'PEM chain of the timestamp key: its own certificate first, root last'),
   'tsa-policy': flag('string', 'object identifier of the policy of its timestamps', '1.3.6.1.4.1.57264.2'),
   'tsa-clock-limit': flag('duration', 'how far the clock may jump before there are no timestamps', '1s'),

@@ -1,5 +1,5 @@
 import { AppError } from '../errors.js';
-import type { TsaSettings } from '../tsa/open.js';
+import type { TsaKeyChoice, TsaSettings } from '../tsa/open.js';
 import type { FlagName } from './flags.js';
 
 /** How settings are read; see serveConfig. */
@@ -13,7 +13,9 @@ interface Reader {
   wrong(name: FlagName, expected: string): AppError;
 }
 
-const onlyWithTsa = ['tsa-key', 'tsa-key-password', 'tsa-cert-chain', 'tsa-policy', 'tsa-clock-limit'] as const;
+/** The flags that say where the key is; at most one of them. */
+const keyFlags = ['tsa-key', 'tsa-kms-resource', 'tsa-hsm-key-label'] as const;
+const onlyWithTsa = [...keyFlags, 'tsa-key-password', 'tsa-cert-chain', 'tsa-policy', 'tsa-clock-limit'] as const;
 const dottedOid = /^[0-2](\.(0|[1-9]\d{0,9})){1,20}$/;
 
 /** The settings of --tsa and its companions; undefined without --tsa. Throws AppError STARTUP naming the flag. */
@@ -25,17 +27,40 @@ export function tsaSettings(read: Reader): TsaSettings | undefined {
   }
   const policy = read.text('tsa-policy');
   if (!dottedOid.test(policy)) throw read.wrong('tsa-policy', 'an object identifier such as 1.3.6.1.4.1.57264.2');
-  return { ...tsaFiles(read), policy, clockLimitMs: read.duration('tsa-clock-limit') };
+  return { ...tsaKey(read), policy, clockLimitMs: read.duration('tsa-clock-limit') };
 }
 
-function tsaFiles(read: Reader): Pick<TsaSettings, 'files'> {
-  const keyPath = read.optional('tsa-key');
+function tsaKey(read: Reader): Pick<TsaSettings, 'key'> {
+  const [flag, other] = keyFlags.filter((name) => read.isGiven(name));
   const chainPath = read.optional('tsa-cert-chain');
-  const password = read.optional('tsa-key-password');
-  if (keyPath === undefined && chainPath === undefined) return {};
-  if (keyPath === undefined || chainPath === undefined) {
-    const missing = keyPath === undefined ? '--tsa-key' : '--tsa-cert-chain';
-    throw new AppError('STARTUP', `--tsa-key and --tsa-cert-chain go together; ${missing} is missing`);
+  if (flag === undefined && chainPath === undefined) return {};
+  if (other !== undefined) {
+    throw new AppError(
+      'STARTUP',
+      `${read.source(flag ?? other)} and ${read.source(other)} both say where the timestamp key is`,
+    );
   }
-  return { files: { keyPath, chainPath, ...(password === undefined ? {} : { password }) } };
+  const value = flag === undefined ? undefined : read.optional(flag);
+  if (flag === undefined || value === undefined || chainPath === undefined) {
+    const named = flag ?? 'tsa-key';
+    const missing = chainPath === undefined ? 'tsa-cert-chain' : named;
+    throw new AppError('STARTUP', `--${named} and --tsa-cert-chain go together; --${missing} is missing`);
+  }
+  return { key: choices[flag](value, chainPath, read) };
 }
+
+type Choose = (value: string, chainPath: string, read: Reader) => TsaKeyChoice;
+
+const choices: Readonly<Record<(typeof keyFlags)[number], Choose>> = {
+  'tsa-key': (keyPath, chainPath, read) => {
+    const password = read.optional('tsa-key-password');
+    return { in: 'file', keyPath, chainPath, ...(password === undefined ? {} : { password }) };
+  },
+  'tsa-kms-resource': (resource, chainPath) => ({ in: 'kms', resource, chainPath }),
+  'tsa-hsm-key-label': (keyLabel, chainPath, read) => ({
+    in: 'hsm',
+    keyLabel,
+    configPath: read.text('pkcs11-config-path'),
+    chainPath,
+  }),
+};

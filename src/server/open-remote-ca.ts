@@ -29,11 +29,14 @@ export async function openPkcs11(
 }
 
 /** One line for each turn in the life of a key that is elsewhere. */
-export function logChange(logger: RemoteCaDeps['logger']): (change: RecoveryChange) => void {
+export function logChange(
+  logger: RemoteCaDeps['logger'],
+  key = 'the key of the certificate authority',
+): (change: RecoveryChange) => void {
   return (change) => {
-    if (change.to === 'up') logger.info('the key of the certificate authority can sign again');
+    if (change.to === 'up') logger.info(`${key} can sign again`);
     else if (change.to === 'down') {
-      logger.error({ reason: change.reason }, 'the key of the certificate authority cannot sign; it is tried again');
+      logger.error({ reason: change.reason }, `${key} cannot sign; it is tried again`);
     } else {
       logger.warn({ reason: change.reason }, 'a signature failed; finding out whether the key can sign');
     }

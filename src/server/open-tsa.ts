@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { Router } from 'express';
+import { openKmsSigner } from '../ca/kms.js';
+import { openPkcs11Signer } from '../ca/pkcs11.js';
 import type { ServeConfig } from '../config/serve.js';
 import { operatorOf, type TrustedAuthority } from '../trust/material.js';
 import { recordTsa, type TsaPeriod } from '../tsa/history.js';
-import { type OpenTsaDeps, openTsa } from '../tsa/open.js';
+import { type OpenRemoteKey, type OpenTsaDeps, openTsa } from '../tsa/open.js';
 import { timestampPath, tsaRoutes } from '../tsa/routes.js';
 import { parseCertificate } from '../x509/certificate.js';
+import { logChange } from './open-remote-ca.js';
 
 /** The timestamp authority of an instance, and those it had before. */
 export interface Timestamps {
@@ -18,13 +21,18 @@ export interface Timestamps {
   close(): Promise<void>;
 }
 
-type Deps = Pick<OpenTsaDeps, 'logger' | 'metrics' | 'clock' | 'lowest'>;
+interface Deps extends Pick<OpenTsaDeps, 'logger' | 'metrics' | 'clock' | 'lowest'> {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
 
 /** Opens the authority of --tsa, if it is on; throws AppError STARTUP naming the flag or file that is wrong. */
 export async function openTimestamps(config: ServeConfig, publicUrl: string, deps: Deps): Promise<Timestamps> {
   const { dataDir, tsa } = config;
+  const openRemoteKey = remoteKeys(deps);
   const opened =
-    tsa === undefined ? undefined : await openTsa(tsa, { ...deps, dataDir, monotonic, random: randomBytes });
+    tsa === undefined
+      ? undefined
+      : await openTsa(tsa, { ...deps, dataDir, monotonic, random: randomBytes, openRemoteKey });
   const periods = await recordTsa(dataDir, opened?.authority.chain.certificates, new Date(deps.clock()));
   return {
     routes: opened === undefined ? undefined : tsaRoutes({ ...opened, logger: deps.logger }),
@@ -32,6 +40,15 @@ export async function openTimestamps(config: ServeConfig, publicUrl: string, dep
     trouble: () => opened?.authority.trouble(),
     close: async () => opened?.close(),
   };
+}
+
+/** Keys that are elsewhere recover by themselves; each turn of theirs is a line in the log. */
+function remoteKeys({ logger, clock, environment }: Deps): OpenRemoteKey {
+  const onChange = logChange(logger, 'the key of the timestamp authority');
+  return (choice) =>
+    choice.in === 'kms'
+      ? openKmsSigner(choice.resource, { environment, clock, onChange, setting: '--tsa-kms-resource' })
+      : openPkcs11Signer(choice, { clock, random: Math.random, onChange });
 }
 
 /** The authorities of a record, as clients come to trust them. */

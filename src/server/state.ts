@@ -118,7 +118,8 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
   const audit = await openTrail(config, { ...deps, publicUrl, log });
   closing.add(() => audit.close());
   const lowest = log.treeHeadTime ?? (() => 0);
-  const timestamps = await openTimestamps(config, publicUrl, { logger, metrics, clock, lowest });
+  const { environment } = deps;
+  const timestamps = await openTimestamps(config, publicUrl, { environment, logger, metrics, clock, lowest });
   closing.add(() => timestamps.close());
   const tokens =
     config.tokenReuse === 'deny' ? openTokenStore({ directory: join(config.dataDir, 'tokens'), clock }) : undefined;

@@ -14,14 +14,25 @@ import { createTsaMetrics, type TsaMetrics } from './metrics.js';
 /** The settings of the timestamp authority. */
 export interface TsaSettings {
   /** Where key and chain are; without, in the data directory, which gets them at the first start. */
-  readonly files?: { readonly keyPath: string; readonly password?: string; readonly chainPath: string };
+  readonly key?: TsaKeyChoice;
   /** Dotted OID of the policy of its tokens. */
   readonly policy: string;
   /** How far the clock may jump before there are no timestamps, in milliseconds. */
   readonly clockLimitMs: number;
 }
 
+/** A key in a file, a KMS or an HSM; the chain is always in a file. */
+export type TsaKeyChoice = { readonly chainPath: string } & (
+  | { readonly in: 'file'; readonly keyPath: string; readonly password?: string }
+  | { readonly in: 'kms'; readonly resource: string }
+  | { readonly in: 'hsm'; readonly configPath: string; readonly keyLabel: string }
+);
+
+/** Opens a key that is in a KMS or an HSM; throws AppError STARTUP. */
+export type OpenRemoteKey = (choice: Exclude<TsaKeyChoice, { in: 'file' }>) => Promise<Signer>;
+
 export interface OpenTsaDeps {
+  readonly openRemoteKey: OpenRemoteKey;
   readonly dataDir: string;
   readonly logger: Logger;
   readonly metrics: Pick<Metrics, 'registry'>;
@@ -87,17 +98,27 @@ interface OpenedKeys {
   readonly chain: TsaChain;
 }
 
-async function openKeys({ files }: TsaSettings, { dataDir, clock, random }: OpenTsaDeps): Promise<OpenedKeys> {
-  if (files === undefined) {
+async function openKeys({ key: choice }: TsaSettings, deps: OpenTsaDeps): Promise<OpenedKeys> {
+  const { dataDir, clock, random } = deps;
+  if (choice === undefined) {
     const keys = await openTsaKeys(dataDir, { organization, now: clock(), random });
     const signer = naming(keys.keyPath, () => openFileSigner(keys.keyPem));
     return { signer, chain: naming(keys.chainPath, () => loadTsaChain(keys.chainPem, signer, clock())) };
   }
-  const key = await readPrivateFile(files.keyPath);
-  const signer = naming(`--tsa-key ${files.keyPath}`, () => openFileSigner(key, files.password));
-  const where = `--tsa-cert-chain ${files.chainPath}`;
-  const chain = naming(where, () => loadTsaChain(readFileSync(files.chainPath, 'utf8'), signer, clock()));
-  return { signer, chain };
+  const signer = choice.in === 'file' ? await openKeyFile(choice) : await deps.openRemoteKey(choice);
+  try {
+    const where = `--tsa-cert-chain ${choice.chainPath}`;
+    const chain = naming(where, () => loadTsaChain(readFileSync(choice.chainPath, 'utf8'), signer, clock()));
+    return { signer, chain };
+  } catch (error) {
+    await signer.close();
+    throw error;
+  }
+}
+
+async function openKeyFile({ keyPath, password }: Extract<TsaKeyChoice, { in: 'file' }>): Promise<Signer> {
+  const pem = await readPrivateFile(keyPath);
+  return naming(`--tsa-key ${keyPath}`, () => openFileSigner(pem, password));
 }
 
 /** Runs `open` and puts the file's name before what it complains about. */

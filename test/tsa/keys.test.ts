@@ -150,11 +150,12 @@ describe('openTsa', () => {
     monotonic: () => 0,
     random: randomBytes,
     lowest: () => 0,
+    openRemoteKey: () => Promise.reject(new Error('there is no key elsewhere')),
   });
-  const settings = (files: TsaSettings['files']): TsaSettings => ({
+  const settings = (files: { keyPath: string; chainPath: string; password?: string }): TsaSettings => ({
     policy,
     clockLimitMs: 1000,
-    ...(files === undefined ? {} : { files }),
+    key: { in: 'file', ...files },
   });
 
   async function written(password?: string): Promise<{ keyPath: string; chainPath: string }> {
@@ -176,6 +177,29 @@ describe('openTsa', () => {
     await expect(openTsa(settings({ ...files, password: 'wrong' }), deps())).rejects.toThrow(
       /--tsa-key .*tsa\.key: .*password is wrong/,
     );
+  });
+
+  test('signs with a key that is elsewhere, and gives it back when its chain is wrong', async () => {
+    const { privateKey, chain } = await createTsa(options);
+    const chainPath = join(directory, 'tsa.pem');
+    await writeFile(chainPath, pemOf(chain));
+    const asked: unknown[] = [];
+    let closed = 0;
+    const openRemoteKey = async (choice: unknown) => {
+      asked.push(choice);
+      const { privateKey: _, ...signer } = createKeySigner(privateKey);
+      return { ...signer, close: async () => void closed++ };
+    };
+    const key = { in: 'kms', resource: 'hashivault://tsa', chainPath } as const;
+    const remote: TsaSettings = { policy, clockLimitMs: 1000, key };
+    const opened = await openTsa(remote, { ...deps(), openRemoteKey });
+    expect(asked).toEqual([key]);
+    expect(opened.authority.trouble()).toBeUndefined();
+    await opened.close();
+    expect(closed).toBe(1);
+    await writeFile(chainPath, pemOf((await openTestTsa()).chain));
+    await expect(openTsa(remote, { ...deps(), openRemoteKey })).rejects.toThrow(/is of another key/);
+    expect(closed).toBe(2);
   });
 
   test('names the flag and the file that is wrong', async () => {

@@ -16,13 +16,28 @@ test('--tsa alone takes its keys from the data directory', () => {
 test('--tsa takes key, password, chain, policy and limit', () => {
   const files = { 'tsa-key': 'k', 'tsa-key-password': 'p', 'tsa-cert-chain': 'c' };
   expect(tsaOf({ tsa: 'true', ...files, 'tsa-policy': '1.2.3', 'tsa-clock-limit': '250ms' })).toEqual({
-    files: { keyPath: 'k', password: 'p', chainPath: 'c' },
+    key: { in: 'file', keyPath: 'k', password: 'p', chainPath: 'c' },
     policy: '1.2.3',
     clockLimitMs: 250,
   });
 });
 
+test('the key may be in a KMS or in an HSM', () => {
+  const chain = { tsa: 'true', 'tsa-cert-chain': 'c' };
+  expect(tsaOf({ ...chain, 'tsa-kms-resource': 'hashivault://tsa' })).toMatchObject({
+    key: { in: 'kms', resource: 'hashivault://tsa', chainPath: 'c' },
+  });
+  expect(tsaOf({ ...chain, 'tsa-hsm-key-label': 'TSA', 'pkcs11-config-path': 'p11.conf' })).toMatchObject({
+    key: { in: 'hsm', keyLabel: 'TSA', configPath: 'p11.conf', chainPath: 'c' },
+  });
+});
+
 test.each<[Record<string, string>, RegExp]>([
+  [{ tsa: 'true', 'tsa-kms-resource': 'k' }, /--tsa-kms-resource and --tsa-cert-chain go together/],
+  [
+    { tsa: 'true', 'tsa-cert-chain': 'c', 'tsa-key': 'k', 'tsa-kms-resource': 'r' },
+    /--tsa-key and --tsa-kms-resource both say where the timestamp key is/,
+  ],
   [{ tsa: 'maybe' }, /--tsa is "maybe"; expected true or false/],
   [{ tsa: 'true', 'tsa-key': 'k' }, /go together; --tsa-cert-chain is missing/],
   [{ tsa: 'true', 'tsa-cert-chain': 'c' }, /go together; --tsa-key is missing/],
