@@ -55,4 +55,9 @@ function operatorMessage(error: unknown): string {
   return `unexpected error: ${messageOf(error)} (set MAYFLY_DEBUG=1 for the stack)`;
 }
 
+// Who reads the output through `head` has seen enough; that is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
 process.exitCode = await main(process.argv);
