@@ -69,11 +69,27 @@ function checkSubmission(kind: 'x509' | 'precert', submitted: readonly Uint8Arra
   const issuer = issuerOf(certificate, above);
   if (kind === 'precert') {
     if (tbs === undefined) throw refused('the certificate has no poison extension; add-chain takes final certificates');
+    refuseSpecialIssuer(issuer);
     const entry = { type: 'precert', issuerKeyHash: issuer.keyHash, tbs } as const;
     return { entry, precertificate: der, issuers: issuer.chain };
   }
   if (tbs !== undefined) throw refused('the certificate has the poison extension; add-pre-chain takes precertificates');
   return { entry: { type: 'x509', certificate: der }, issuers: issuer.chain };
+}
+
+/** Extended key usage of a Precertificate Signing Certificate. */
+const precertificateSigning = '1.3.6.1.4.1.11129.2.4.4';
+
+/**
+ * With a Precertificate Signing Certificate the entry would be of another issuer than the one that signed (RFC 6962
+ * Section 3.2); without that change the SCT would not fit the final certificate, and nobody would notice before it.
+ */
+function refuseSpecialIssuer({ certificate }: AcceptedIssuer): void {
+  if (!certificate.keyUsage?.includes(precertificateSigning)) return;
+  throw refused(
+    'the precertificate was signed by a Precertificate Signing Certificate; this log takes only those that the issuing ' +
+      'certificate authority itself signed',
+  );
 }
 
 function stripPoison(der: Uint8Array): Uint8Array | undefined {

@@ -48,7 +48,8 @@ export function logReads(deps: ReadDeps): LogReads {
 
   function requireSize(name: string, size: number): void {
     const { size: current } = published();
-    if (size < 1 || size > current) throw invalid(`${name} is ${size}; the log has ${current} entries`);
+    if (size < 1) throw invalid(`${name} is ${size}; expected at least 1`);
+    if (size > current) throw invalid(`${name} is ${size}; the log has ${current} entries`);
   }
 
   async function toEntry(leaf: DecodedLeaf): Promise<LogEntry> {
@@ -79,8 +80,10 @@ export function logReads(deps: ReadDeps): LogReads {
       return inclusionProof(leafIndex, size, tiles.nodes(size));
     },
     async consistencyProof(first, second) {
-      requireSize('second', second);
       if (first < 0 || first > second) throw invalid(`first is ${first}; expected 0 to second, ${second}`);
+      // Of a log that is still empty, too: its readers ask for this as of any other.
+      if (second === 0) return [];
+      requireSize('second', second);
       // The empty tree is consistent with every other, and RFC 6962 has no proof to show for it.
       return first === 0 ? [] : consistencyProof(first, second, tiles.nodes(second));
     },

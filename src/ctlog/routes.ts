@@ -14,6 +14,7 @@ export interface CtlogRoutesOptions {
 /** Limit of an add-chain or add-pre-chain body. */
 const maxBody = 1024 * 1024;
 const maxChain = 10;
+const maxDigits = 15;
 const defaultTimeoutMs = 10_000;
 
 type Handler = (request: Request, response: Response) => Promise<unknown>;
@@ -81,7 +82,7 @@ const readEndpoints: Readonly<Record<string, (log: EmbeddedLog, query: Query) =>
     return { leaf_index: index, audit_path: (await reads.inclusionProof(index, size)).map(toBase64) };
   },
   'get-entries': async ({ reads }, query) => {
-    const entries = await reads.entries(query.integer('start'), query.integer('end'));
+    const entries = await reads.entries(query.integer('start'), query.last('end'));
     return { entries: entries.map(entryJson) };
   },
   'get-entry-and-proof': async ({ reads }, query) => {
@@ -131,10 +132,16 @@ class Query {
   }
 
   integer(name: string): number {
-    const text = this.#text(name);
+    const text = this.#digits(name);
     // Fifteen digits fit a double exactly, and no log is larger.
-    if (/^\d{1,15}$/.test(text)) return Number(text);
-    throw new AppError('PARAMETER_INVALID', `${name} is "${text.slice(0, 40)}"; expected a non-negative integer`);
+    if (text.length <= maxDigits) return Number(text);
+    throw invalidNumber(name, text, `an integer of at most ${maxDigits} digits`);
+  }
+
+  /** The end of a range, which may lie as far beyond the log as it likes (RFC 6962 Section 4.6). */
+  last(name: string): number {
+    const text = this.#digits(name);
+    return text.length <= maxDigits ? Number(text) : Number.MAX_SAFE_INTEGER;
   }
 
   /** 32 bytes in base64; a "+" that was not percent-encoded arrives as a space. */
@@ -144,12 +151,23 @@ class Query {
     throw new AppError('PARAMETER_INVALID', `${name} is not 32 bytes in base64`);
   }
 
+  /** A non-negative integer, without leading zeros. */
+  #digits(name: string): string {
+    const text = this.#text(name);
+    if (/^\d+$/.test(text)) return text.replace(/^0+(?=\d)/, '');
+    throw invalidNumber(name, text, 'a non-negative integer');
+  }
+
   #text(name: string): string {
     const value = this.#values[name];
     if (typeof value === 'string') return value;
     const found = value === undefined ? 'missing' : 'given more than once';
     throw new AppError('PARAMETER_INVALID', `${name} is ${found}; expected one value`);
   }
+}
+
+function invalidNumber(name: string, text: string, expected: string): AppError {
+  return new AppError('PARAMETER_INVALID', `${name} is "${text.slice(0, 40)}"; expected ${expected}`);
 }
 
 function fromBase64(text: string): Uint8Array | undefined {

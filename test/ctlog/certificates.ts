@@ -53,6 +53,13 @@ export const root = party('test root');
 export const issuing = party('test issuing CA');
 export const rootDer = signedBy(root, tbsOf(root, root, [basicConstraints]));
 export const issuingDer = signedBy(root, tbsOf(issuing, root, [basicConstraints]));
+/** Extended key usage of a Precertificate Signing Certificate (RFC 6962 Section 3.1). */
+const precertificateSigning = hex('30150603551d25040e300c060a2b06010401d679020404');
+export const precertSigner = party('test precertificate signer');
+export const precertSignerDer = signedBy(
+  issuing,
+  tbsOf(precertSigner, issuing, [basicConstraints, precertificateSigning]),
+);
 /** Issuing CA first, root last. */
 export const chain: readonly Uint8Array[] = [issuingDer, rootDer];
 export const issuerKeyHash = createHash('sha256')

@@ -9,7 +9,16 @@ import { openDirectoryStorage } from '../../src/ctlog/directory-storage.js';
 import type { EmbeddedLog } from '../../src/ctlog/log.js';
 import { leafHash, verifyConsistency, verifyInclusion } from '../../src/ctlog/merkle.js';
 import { CheckpointConflict } from '../../src/ctlog/storage.js';
-import { chain, issuerKeyHash, newCertificate, newPrecertificate, party } from './certificates.js';
+import {
+  chain,
+  issuerKeyHash,
+  newCertificate,
+  newPrecertificate,
+  party,
+  precertSigner,
+  precertSignerDer,
+  rootDer,
+} from './certificates.js';
 import { newLogKey, openLog, origin, submission, temporaryDirectory } from './fixtures.js';
 
 const key = newLogKey();
@@ -257,6 +266,19 @@ test('add-pre-chain takes the chain without its root', async () => {
   const log = await open();
   const sct = await log.addPreChain([good.precertificate, ...chain.slice(0, -1)]);
   expect(verifySct(sct, { tbs: good.tbs, issuerKeyHash }, publicKey)).toBe(true);
+  await log.close();
+});
+
+test('a Precertificate Signing Certificate is refused, whose entries would not fit the final certificates', async () => {
+  const roots = [rootDer];
+  const log = await open({ acceptedIssuers: () => [], acceptedRoots: () => roots });
+  const { precertificate } = newPrecertificate(precertSigner);
+  await expect(log.addPreChain([precertificate, precertSignerDer, ...chain])).rejects.toMatchObject({
+    code: 'CT_SUBMISSION_REFUSED',
+    detail: expect.stringContaining('Precertificate Signing Certificate'),
+  });
+  await log.addPreChain([newPrecertificate().precertificate, ...chain]);
+  expect(log.treeHead().size).toBe(1);
   await log.close();
 });
 

@@ -130,6 +130,35 @@ test('get-entries gives at most 256 entries, and what there is', async () => {
   expect((await get(`ct/v1/get-entries?start=${size - 1}&end=100000`)).body.entries).toHaveLength(1);
 });
 
+test.each(['9'.repeat(16), '9223372036854775807', '1' + '0'.repeat(60), `000${'9'.repeat(15)}`])(
+  'get-entries up to %s gives what there is, like a range that ends just behind the log',
+  async (end) => {
+    const { tree_size: size } = await sth();
+    const { body } = await get(`ct/v1/get-entries?start=${size - 2}&end=${end}`);
+    expect(body.entries).toHaveLength(2);
+    expect((await get(`ct/v1/get-entries?start=0&end=${end}`)).body.entries).toHaveLength(256);
+  },
+);
+
+test.each(['first=0&second=0', 'first=0&second=1', 'first=1&second=1'])(
+  'get-sth-consistency?%s has nothing to prove',
+  async (query) => {
+    const { status, body } = await get(`ct/v1/get-sth-consistency?${query}`);
+    expect([status, body]).toEqual([200, { consistency: [] }]);
+  },
+);
+
+test.each([
+  ['get-sth-consistency?first=1&second=0', 'first is 1; expected 0 to second, 0'],
+  [`get-sth-consistency?first=1&second=${'9'.repeat(16)}`, `second is "${'9'.repeat(16)}"; expected an integer of at most`],
+  ['get-entry-and-proof?leaf_index=0&tree_size=0', 'tree_size is 0; expected at least 1'],
+  ['get-entries?start=&end=0', 'start is ""; expected a non-negative integer'],
+])('%s is told "%s"', async (path, message) => {
+  const { status, body } = await get(`ct/v1/${path}`);
+  expect(status).toBe(400);
+  expect(body.message).toContain(message);
+});
+
 test('get-sth-consistency proves that the tree grew', async () => {
   const first = await sth();
   await log.submit(submission());
