@@ -18,15 +18,32 @@ export class MemoryStorage implements LogStorage {
   readonly #contents = new Map<string, string>();
   #committed: Uint8Array | undefined;
 
-  /** Everything that is not durable survives if `keep` says so for its name. */
-  powerFailure(keep: (name: string) => boolean): void {
+  /**
+   * Everything that is not durable survives if `keep` says so for its name, or in part: of a tile or issuer the half,
+   * of the published checkpoint a file without content.
+   */
+  powerFailure(keep: (name: string) => boolean | 'torn'): void {
     for (const files of [this.#files, this.#stages]) {
       for (const [name, file] of files) {
-        if (!keep(name)) file.visible = file.durable;
+        const kept = keep(name);
+        if (kept === 'torn' && file.visible !== undefined && file.visible !== file.durable) {
+          file.visible = file.visible.subarray(0, name === checkpointPath ? 0 : file.visible.length / 2);
+        } else if (kept !== true) file.visible = file.durable;
         file.durable = file.visible;
         if (file.visible === undefined) files.delete(name);
       }
     }
+  }
+
+  /** Another one with the same content. */
+  copy(): MemoryStorage {
+    const copy = new MemoryStorage();
+    for (const [name, file] of this.#files) copy.#files.set(name, { ...file });
+    for (const [name, file] of this.#stages) copy.#stages.set(name, { ...file });
+    for (const [path, content] of this.#contents) copy.#contents.set(path, content);
+    copy.violations.push(...this.violations);
+    copy.#committed = this.#committed;
+    return copy;
   }
 
   async loadCheckpoint(): Promise<Uint8Array | undefined> {
@@ -66,12 +83,6 @@ export class MemoryStorage implements LogStorage {
     if (before !== undefined && before !== content) this.violations.push(path);
     this.#contents.set(path, content);
     this.#show(path, bytes);
-  }
-
-  /** What a crash in the middle of a stage leaves. */
-  tornStage(name: string, bytes: Uint8Array): void {
-    const part = bytes.subarray(0, bytes.length / 2);
-    this.#stages.set(name, { visible: part, durable: part });
   }
 
   async flush(paths: Iterable<string>): Promise<void> {

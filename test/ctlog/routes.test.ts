@@ -150,7 +150,10 @@ test.each(['first=0&second=0', 'first=0&second=1', 'first=1&second=1'])(
 
 test.each([
   ['get-sth-consistency?first=1&second=0', 'first is 1; expected 0 to second, 0'],
-  [`get-sth-consistency?first=1&second=${'9'.repeat(16)}`, `second is "${'9'.repeat(16)}"; expected an integer of at most`],
+  [
+    `get-sth-consistency?first=1&second=${'9'.repeat(16)}`,
+    `second is "${'9'.repeat(16)}"; expected an integer of at most`,
+  ],
   ['get-entry-and-proof?leaf_index=0&tree_size=0', 'tree_size is 0; expected at least 1'],
   ['get-entries?start=&end=0', 'start is ""; expected a non-negative integer'],
 ])('%s is told "%s"', async (path, message) => {
