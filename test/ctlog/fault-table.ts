@@ -8,6 +8,7 @@ import { checkLog } from '../../src/ctlog/check.js';
 import { openCheckpoint, type TreeHead } from '../../src/ctlog/checkpoint.js';
 import type { EmbeddedLog } from '../../src/ctlog/log.js';
 import type { LogReader, LogStorage } from '../../src/ctlog/storage.js';
+import { fullTilePath, tileIn, tilePath, tileWidth } from '../../src/ctlog/tiles.js';
 import { GrowingTree, leafHashOf, rootOfPath, rootsOfProof } from '../fault/tree.js';
 import {
   type Fault,
@@ -89,12 +90,24 @@ async function wave(log: EmbeddedLog, count: number, made: Promises, patience?: 
 
 const indexOf = (sct: Sct): number => decodeLeafIndex(sct.extensions) ?? -1;
 
-/** Reads as strangers do: a tree head or checkpoint, and proofs for it at once. Only an injected fault may refuse them. */
-async function read(log: EmbeddedLog, { reader }: Subject, made: Promises): Promise<void> {
+/** A reader of the files alone: a checkpoint that is there has its tiles. */
+async function readFiles({ reader }: Subject, made: Promises): Promise<void> {
   const file = await reader.fetch('checkpoint');
-  if (file !== undefined && file.length > 0) {
-    made.published.push(openCheckpoint(file, { origin, logKey: publicKey }));
+  if (file === undefined || file.length === 0) return;
+  const head = openCheckpoint(file, { origin, logKey: publicKey });
+  made.published.push(head);
+  if (head.size === 0) return;
+  for (const kind of ['data', 0] as const) {
+    const index = Math.floor((head.size - 1) / tileWidth);
+    const path = tilePath(tileIn(head.size, kind, index));
+    const found = (await reader.fetch(path)) ?? (await reader.fetch(fullTilePath(kind, index)));
+    expect([path, found !== undefined && found.length > 0]).toEqual([path, true]);
   }
+}
+
+/** Reads as strangers do: a tree head or checkpoint, and proofs for it at once. Only an injected fault may refuse them. */
+async function read(log: EmbeddedLog, subject: Subject, made: Promises): Promise<void> {
+  await readFiles(subject, made);
   const before = made.heads.at(-1);
   try {
     const bytes = await log.files.fetch('checkpoint');

@@ -1,9 +1,18 @@
 import { faultTable, type Keep, rowsOf, type Subject } from './fault-table.js';
+import { type Tear, tearing } from './faulty-storage.js';
 import { MemoryStorage } from './memory-storage.js';
+
+function tearOf(storage: MemoryStorage): Tear {
+  const otherwise = tearing(storage);
+  return (operation, args) =>
+    operation === 'replaceCheckpoint'
+      ? storage.replaceCheckpointVisibly(...(args as [Uint8Array | undefined, Uint8Array]))
+      : otherwise(operation, args);
+}
 
 /** As weak as the contract allows: here alone a power failure takes what is not durable. */
 const subjectOf = (storage: MemoryStorage): Subject => ({
-  open: async () => ({ storage }),
+  open: async () => ({ storage, tear: tearOf(storage) }),
   reader: storage,
   violations: () => storage.violations,
   powerFailure: (keep) => storage.powerFailure(keep),

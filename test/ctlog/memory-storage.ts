@@ -17,12 +17,15 @@ export class MemoryStorage implements LogStorage {
   readonly #stages = new Map<string, File>();
   readonly #contents = new Map<string, string>();
   #committed: Uint8Array | undefined;
+  #durablyCommitted: Uint8Array | undefined;
 
   /**
    * Everything that is not durable survives if `keep` says so for its name, or in part: of a tile or issuer the half,
    * of the published checkpoint a file without content.
    */
   powerFailure(keep: (name: string) => boolean | 'torn'): void {
+    if (keep('committed') !== true) this.#committed = this.#durablyCommitted;
+    this.#durablyCommitted = this.#committed;
     for (const files of [this.#files, this.#stages]) {
       for (const [name, file] of files) {
         const kept = keep(name);
@@ -43,6 +46,7 @@ export class MemoryStorage implements LogStorage {
     for (const [path, content] of this.#contents) copy.#contents.set(path, content);
     copy.violations.push(...this.violations);
     copy.#committed = this.#committed;
+    copy.#durablyCommitted = this.#durablyCommitted;
     return copy;
   }
 
@@ -55,6 +59,14 @@ export class MemoryStorage implements LogStorage {
     const same = found === undefined || expected === undefined ? found === expected : !Buffer.compare(found, expected);
     if (!same) throw new CheckpointConflict('another checkpoint');
     this.#committed = next;
+    this.#durablyCommitted = next;
+  }
+
+  /** A commit that was not made durable: the next load finds it, and a power failure may take it back. */
+  async replaceCheckpointVisibly(expected: Uint8Array | undefined, next: Uint8Array): Promise<void> {
+    const before = this.#durablyCommitted;
+    await this.replaceCheckpoint(expected, next);
+    this.#durablyCommitted = before;
   }
 
   async stage(name: string, bytes: Uint8Array): Promise<void> {
