@@ -3,7 +3,7 @@
 # into .cache/interop (ignored by git). What is there at the right version stays; Go's own caches stay where Go keeps them.
 # Usage: test/interop/setup.sh            everything
 #        test/interop/setup.sh cosign …   only those named: first column of the tables below, "sigstore-python", "grpcio",
-#                                         "postgresql", "softhsm", "chromium", "prometheus", "moto", "vault-transit"; fulcio is installed only when named
+#                                         "postgresql", "softhsm", "chromium", "nginx", "prometheus", "moto", "vault-transit"; fulcio is installed only when named
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -145,6 +145,15 @@ install_prometheus() {
   install_debian promtool --no-install-recommends prometheus
 }
 
+# The web server in front of the log, with the block of docs/log.md.
+install_nginx() {
+  if command -v nginx >/dev/null; then
+    say 'nginx is there'
+    return
+  fi
+  install_debian nginx --no-install-recommends nginx-light
+}
+
 # The browser that looks at the page.
 install_chromium() {
   if command -v chromium >/dev/null; then
@@ -250,6 +259,7 @@ if wanted postgresql; then install_postgresql; fi
 if wanted faketime; then install_faketime; fi
 if wanted softhsm; then install_softhsm; fi
 if wanted prometheus; then install_prometheus; fi
+if wanted nginx; then install_nginx; fi
 if wanted chromium; then install_chromium; fi
 if wanted wrk; then install_wrk; fi
 if wanted tesseract; then install_go_module tesseract github.com/transparency-dev/tesseract/cmd/tesseract/posix; fi
