@@ -1,8 +1,8 @@
 import fs from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { AppError, messageOf } from '../errors.js';
 import { lockDirectory } from './directory-lock.js';
-import { readIfExists, replaceFile, syncPath, writeWhole } from './durable-file.js';
+import { makeDirectories, readIfExists, replaceFile, syncPath, writeWhole } from './durable-file.js';
 import { refuseMoved } from './moved.js';
 import { readSlotFile, SlotFile } from './slot-file.js';
 import { StageJournal } from './stage-journal.js';
@@ -81,6 +81,7 @@ class DirectoryStorage implements LogStorage {
       refuseMoved(directory, movedTo);
       makeDirectory(this.#stages, 0o700);
       for (const path of [dirname(directory), directory, this.#writer]) syncNow(path);
+      syncAbove(dirname(directory));
       removeTemporaries(this.#writer);
     } catch (error) {
       this.#lock.release();
@@ -210,23 +211,22 @@ class DirectoryStorage implements LogStorage {
   }
 }
 
-/** Makes one directory unless it is there; chmod because a umask would otherwise hide the log from its web server. */
+/** Makes a directory unless it is there; chmod because a umask would otherwise hide the log from its web server. */
 function makeDirectory(path: string, mode: number): void {
   if (fs.existsSync(path)) return;
-  try {
-    fs.mkdirSync(path, { recursive: true, mode });
-  } catch (error) {
-    requireWritable(path);
-    throw error;
-  }
+  makeDirectories(path, mode);
   fs.chmodSync(path, mode);
 }
 
-/** Node says ENOENT of a directory that it cannot make on a read-only disk; this says EROFS, or EACCES. */
-function requireWritable(path: string): void {
-  let existing = path;
-  while (!fs.existsSync(existing)) existing = dirname(existing);
-  fs.accessSync(existing, fs.constants.W_OK);
+/** The names of directories above, which this process or one that was killed may have made; those that it may open. */
+function syncAbove(directory: string): void {
+  for (let at = resolve(directory); at !== dirname(at); at = dirname(at)) {
+    try {
+      syncNow(dirname(at));
+    } catch {
+      // It was not made by this user, who may not read it.
+    }
+  }
 }
 
 function syncNow(path: string): void {

@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 
 /** The callback API, promisified: one thread pool round trip a call, without the cost of FileHandle objects. */
@@ -73,6 +74,22 @@ export async function readIfExists(path: string): Promise<Uint8Array | undefined
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
     throw error;
+  }
+}
+
+/**
+ * Makes a directory and those above it that are missing. One by one: mkdir of Node with `recursive` says ENOENT on a
+ * read-only disk, and never ends where a directory cannot be made below one that is there (/proc).
+ */
+export function makeDirectories(path: string, mode: number): void {
+  const missing: string[] = [];
+  for (let at = path; !fs.existsSync(at); at = dirname(at)) missing.unshift(at);
+  for (const directory of missing) {
+    try {
+      fs.mkdirSync(directory, { mode });
+    } catch (error) {
+      if (!hasCode(error, 'EEXIST')) throw error;
+    }
   }
 }
 

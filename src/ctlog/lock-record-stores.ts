@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { dirname, join, resolve, sep } from 'node:path';
 import { AppError, messageOf } from '../errors.js';
-import { readIfExists, replaceFile, syncPath } from './durable-file.js';
+import { makeDirectories, readIfExists, replaceFile, syncPath } from './durable-file.js';
 import type { CheckpointRecord } from './lock-record.js';
 import { PostgresSession } from './postgres-session.js';
 import { CheckpointConflict } from './storage.js';
@@ -42,7 +42,7 @@ function openFileRecord({ place, origin, number = '', storageName }: LockRecordP
     const why = 'a backup that puts the log back would put the record back too; keep it on another disk or machine';
     throw new AppError('STARTUP', `--ctlog-lock: ${path} is inside the directory of the log: ${why}`);
   }
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeDirectories(dirname(path), 0o700);
   return {
     name: path,
     load: () => readIfExists(path),

@@ -6,7 +6,7 @@ import type { PrecertSubmission, Sct } from '../../src/ct/log.js';
 import { verifySct } from '../../src/ct/sct.js';
 import { checkLog } from '../../src/ctlog/check.js';
 import { openCheckpoint, type TreeHead } from '../../src/ctlog/checkpoint.js';
-import type { EmbeddedLog } from '../../src/ctlog/log.js';
+import type { EmbeddedLog, EmbeddedLogOptions } from '../../src/ctlog/log.js';
 import type { LogReader, LogStorage } from '../../src/ctlog/storage.js';
 import { fullTilePath, tileIn, tilePath, tileWidth } from '../../src/ctlog/tiles.js';
 import { GrowingTree, leafHashOf, rootOfPath, rootsOfProof } from '../fault/tree.js';
@@ -202,11 +202,11 @@ export function faultTable(make: () => Promise<Subject>) {
   let base: Subject;
   const promised: Promises = { scts: [], heads: [], published: [], inclusion: [], consistency: [] };
 
-  const open = (storage: LogStorage, flushDelayMs = 5) => {
+  const open = (storage: LogStorage, more: Partial<EmbeddedLogOptions> = {}) => {
     openings += 1;
     return openLog(directory.path, key, {
       storage,
-      flushDelayMs,
+      ...more,
       indexDir: join(directory.path, `index${openings}`),
     });
   };
@@ -218,7 +218,7 @@ export function faultTable(make: () => Promise<Subject>) {
     // The first two flushes are those of the issuers and of the first checkpoint.
     const dying = withFault(storage, [row('flush', 3, 'crash before')]);
     // Nothing is flushed before the end, so that both stages are left.
-    const log = await open(dying.storage, 60_000);
+    const log = await open(dying.storage, { flushDelayMs: 60_000 });
     await wave(log, 2, promised);
     await read(log, base, promised);
     await wave(log, 248, promised);
@@ -268,7 +268,9 @@ export function faultTable(make: () => Promise<Subject>) {
     await log?.close().catch(() => {});
     expect(faulty.hit()).toBe(true);
     subject.powerFailure(keep);
-    const again = await open((await subject.open()).storage);
+    // With no issuers of its own, so that those of the entries must have been kept.
+    const again = await open((await subject.open()).storage, { acceptedIssuers: () => [] });
+    await requireKept(again.files, subject, made);
     expect(await wave(again, 10, made)).toBe(10);
     await read(again, subject, made);
     await again.close();

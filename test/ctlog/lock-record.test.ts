@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDirectoryStorage } from '../../src/ctlog/directory-storage.js';
 import { type CheckpointRecord, withLockRecord } from '../../src/ctlog/lock-record.js';
@@ -191,5 +191,12 @@ test('a place that cannot be used is refused with its path', async () => {
   await expect(openLockRecord(under)).rejects.toMatchObject({
     code: 'STARTUP',
     message: expect.stringMatching(/^--ctlog-lock: the last checkpoint cannot be kept in .*file\/last: /),
+  });
+});
+
+// Where no directory can be made, Node's own recursive mkdir would try for ever.
+(existsSync('/proc/self') ? test : test.skip)('so is one below a directory that takes no other', async () => {
+  await expect(openLockRecord({ ...place(), place: '/proc/none/last' })).rejects.toMatchObject({
+    message: expect.stringMatching(/cannot be kept in \/proc\/none\/last: ENOENT/),
   });
 });

@@ -1,4 +1,4 @@
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { jest } from '@jest/globals';
@@ -119,8 +119,12 @@ describe.each(faults)('when the disk of the log $name', ({ needsMount, begin, en
     fill(join(disk.path, 'filler'));
     await requestCertificate(instance, await instance.token());
     await server.stop('SIGKILL');
+    // A start would remove what a write that was cut short left, and have room again.
+    const writer = join(instance.logDir, '.writer');
+    for (const name of readdirSync(writer)) if (name.startsWith('new-')) rmSync(join(writer, name));
+    fill(join(disk.path, 'more filler'));
     await expect(instance.start()).rejects.toThrow(/ENOSPC/);
-    rmSync(join(disk.path, 'filler'));
+    for (const name of ['filler', 'more filler']) rmSync(join(disk.path, name));
     const again = await instance.start();
     ledger.saw(await instance.head());
     await again.stop('SIGTERM');
