@@ -231,8 +231,12 @@ export function faultTable(make: () => Promise<Subject>) {
     directory.dispose();
   });
 
-  /** One row: faults happen to a writer under load, and then everything that was promised is held against the log. */
-  return async (fault: Fault, keep: Keep = () => false): Promise<void> => {
+  /**
+   * One row: faults happen to a writer under load, and then everything that was promised is held against the log. Of
+   * several faults the last one decides how it ends.
+   */
+  return async (row: Fault | readonly Fault[], keep: Keep = () => false): Promise<void> => {
+    const faults = 'mode' in row ? faultsOf(row) : row;
     const subject = await base.copy();
     const made: Promises = {
       scts: [...promised.scts],
@@ -242,8 +246,8 @@ export function faultTable(make: () => Promise<Subject>) {
       consistency: [...promised.consistency],
     };
     const { storage, tear } = await subject.open();
-    const faulty = withFault(storage, faultsOf(fault), tear);
-    const isLast = /crash|killed/.test(fault.mode);
+    const faulty = withFault(storage, faults, tear);
+    const isLast = /crash|killed/.test(faults.at(-1)?.mode ?? '');
     let log: EmbeddedLog | undefined;
     try {
       log = await open(faulty.storage);

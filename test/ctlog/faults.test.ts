@@ -35,3 +35,9 @@ describe.each<[string, Keep]>([
 test.each(rowsOf(['hang, killed before', 'hang, killed after']))('$operation, call $call: $mode', (fault) =>
   run(fault),
 );
+
+test('a commit that came to light by reading it back is made durable before a tree head shows it', () =>
+  run([
+    { operation: 'replaceCheckpoint', call: 2, mode: 'torn' },
+    { operation: 'stage', call: 2, mode: 'crash before' },
+  ]));
