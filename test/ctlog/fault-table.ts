@@ -144,6 +144,14 @@ async function requireKept(log: LogReader, { violations }: Subject, made: Promis
   }
   for (const head of [...made.heads, ...made.published, checked])
     expect(Buffer.from(head.root)).toEqual(roots[head.size]);
+  // A tile that was shown keeps its content for as long as it is there.
+  for (const size of new Set(made.published.map((head) => head.size))) {
+    if (size === 0) continue;
+    const tile = tileIn(size, 0, Math.floor((size - 1) / tileWidth));
+    const found = await log.fetch(tilePath(tile));
+    const from = tile.index * tileWidth;
+    if (found !== undefined) expect(Buffer.from(found)).toEqual(Buffer.concat(leaves.slice(from, from + tile.width)));
+  }
   let last = { size: 0, timestamp: 0 };
   for (const head of [...made.heads, checked]) {
     expect(head.size).toBeGreaterThanOrEqual(last.size);
@@ -195,8 +203,11 @@ const duringOpen: Readonly<Partial<Record<Operation, number>>> = { loadCheckpoin
 const faultsOf = (fault: Fault) =>
   fault.call > (duringOpen[fault.operation] ?? Number.POSITIVE_INFINITY) ? [lostAnswer, fault] : [fault];
 
-/** Runs the rows of the table on storages like the one that `make` makes. */
-export function faultTable(make: () => Promise<Subject>) {
+/**
+ * Runs the rows of the table on storages like the one that `make` makes, each with a log that the power went off under;
+ * `left` is what is there of its files.
+ */
+export function faultTable(make: () => Promise<Subject>, left: Keep = () => false) {
   const directory = temporaryDirectory();
   let openings = 0;
   let base: Subject;
@@ -220,11 +231,13 @@ export function faultTable(make: () => Promise<Subject>) {
     // Nothing is flushed before the end, so that both stages are left.
     const log = await open(dying.storage, { flushDelayMs: 60_000 });
     await wave(log, 2, promised);
+    // Until its files are there, so that a partial tile is seen that a later one takes the place of.
+    while (promised.published.at(-1)?.size !== 2) await readFiles(base, promised);
     await read(log, base, promised);
     await wave(log, 248, promised);
     await read(log, base, promised);
     await log.close().catch(() => {});
-    base.powerFailure(() => false);
+    base.powerFailure(left);
   });
   afterAll(async () => {
     await base.dispose();

@@ -41,3 +41,14 @@ test('a commit that came to light by reading it back is made durable before a tr
     { operation: 'replaceCheckpoint', call: 2, mode: 'torn' },
     { operation: 'stage', call: 2, mode: 'crash before' },
   ]));
+
+describe('after a power failure that left parts of tiles which readers had seen whole', () => {
+  const runOnTorn = faultTable(
+    async () => subjectOf(new MemoryStorage()),
+    () => 'torn',
+  );
+  test.each(rowsOf(['persist', 'crash after']).filter(({ call }) => call === 1))(
+    '$operation, call $call: $mode',
+    (fault) => runOnTorn(fault),
+  );
+});
