@@ -152,7 +152,19 @@ async function counts(target: Target): Promise<{ issued: number; logged: number 
 }
 
 function report(runs: readonly Run[]): string {
-  const head = ['run', 'capacity/s', 'p99', 'offered/s', 'issued/s', 'p50', 'p99', 'ratio', 'first second p99'];
+  const head = [
+    'run',
+    'capacity/s',
+    'p99',
+    'offered/s',
+    'issued/s',
+    'p50',
+    'p99',
+    'ratio',
+    'first second p99',
+    'whole p99',
+    'ratio',
+  ];
   const rows = runs.map(({ capacity, overload, rssMb, recoveryMs }, i) => [
     `${i + 1}`,
     capacity.certificatesPerSecond.toFixed(0),
@@ -163,6 +175,8 @@ function report(runs: readonly Run[]): string {
     duration(overload.p99),
     (overload.p99 / capacity.p99).toFixed(2),
     duration(overload.onsetP99),
+    duration(overload.wholeP99),
+    (overload.wholeP99 / capacity.wholeP99).toFixed(2),
     `${rssMb.atCapacity.toFixed(0)} → ${rssMb.peak.toFixed(0)}`,
     duration(recoveryMs),
     `${[...overload.statuses].map(([status, count]) => `${status}: ${count}`).join(', ')}; broken: ${overload.broken}`,
