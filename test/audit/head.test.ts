@@ -2,6 +2,7 @@ import { appendFileSync, readdirSync, readFileSync, renameSync, rmSync, writeFil
 import { join } from 'node:path';
 import { HeadFile, readHead } from '../../src/audit/head-file.js';
 import type { AuditLine } from '../../src/audit/record.js';
+import { auditShowCommand } from '../../src/cli/audit-show.js';
 import { createLab, intent, issued, type Lab, writeTrail } from './lab.js';
 
 let lab: Lab;
@@ -18,6 +19,14 @@ test('verify takes all that lies beside a trail, its lock and its head included'
   await writeTrail(lab, 20, { limits: { maxBytes: 2000 } });
   expect(all().filter((path) => /\.(lock|head)$/.test(path))).toHaveLength(2);
   expect(problems()).toEqual([]);
+});
+
+test('show takes it too', async () => {
+  await writeTrail(lab, 1);
+  const said: string[] = [];
+  const io = { out: (text: string) => void said.push(text), err: (text: string) => void said.push(text) };
+  expect(auditShowCommand(all(), {}, io)).toBe(0);
+  expect(said).toHaveLength(4);
 });
 
 test('the head beside a trail is the one that verify prints, also in the next trail, which is shorter', async () => {
