@@ -9,6 +9,13 @@ const reasons: Readonly<Record<string, string>> = {
 };
 
 /**
+ * Connections that may wait to be accepted; the kernel allows at most net.core.somaxconn. With Node's own 511 a crowd that
+ * comes at once overflows the queue: the kernel then drops what clients send, and they wait seconds for TCP to repeat it,
+ * for a server that would have answered in milliseconds.
+ */
+const backlog = 8192;
+
+/**
  * Binds a server and resolves with its port (the one taken when `port` is 0). Throws AppError STARTUP naming the flag
  * when it cannot.
  */
@@ -19,7 +26,7 @@ export function listen(server: Server, host: string, port: number, flag: string)
       reject(new AppError('STARTUP', `${flag}: cannot listen on ${host}:${port}: ${why}`, { cause: error }));
     };
     server.once('error', onError);
-    server.listen(port, host, () => {
+    server.listen({ port, host, backlog }, () => {
       server.off('error', onError);
       const address = server.address();
       resolve(address !== null && typeof address === 'object' ? address.port : port);

@@ -9,7 +9,7 @@ export interface PacedResult {
   readonly offeredPerSecond: number;
   readonly certificates: number;
   readonly certificatesPerSecond: number;
-  /** Of certificates, after the first second. */
+  /** Of all certificates, from the first second on. */
   readonly p50: number;
   readonly p99: number;
   /** Of certificates in the first second, when whatever waits in a queue fills it. */
@@ -44,8 +44,8 @@ export async function runPaced({ url, corpus, connections, seconds, pauseMs }: P
     offeredPerSecond: count(result.statuses) / result.seconds,
     certificates,
     certificatesPerSecond: certificates / result.seconds,
-    p50: percentile(result.steady, 0.5),
-    p99: percentile(result.steady, 0.99),
+    p50: percentile([...result.onset, ...result.steady], 0.5),
+    p99: percentile([...result.onset, ...result.steady], 0.99),
     onsetP99: percentile(result.onset, 0.99),
   };
 }

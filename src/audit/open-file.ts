@@ -3,13 +3,15 @@ import { dirname } from 'node:path';
 import { type DirectoryLock, tryLockFile } from '../ctlog/directory-lock.js';
 import { AppError, messageOf } from '../errors.js';
 import type { Disk } from './disk.js';
+import { HeadFile, headPath, type NotedHead, readHead } from './head-file.js';
 import { noHead } from './line.js';
 import { findPredecessor, type ScannedFile, scanFile } from './scan.js';
 import { TrailFile } from './trail-file.js';
 import type { TrailOptions } from './trail-options.js';
 
 /** Where a trail goes on. */
-export interface OpenedFile extends Pick<TrailOptions, 'output' | 'head' | 'open' | 'previous' | 'torn' | 'began'> {
+export interface OpenedFile
+  extends Pick<TrailOptions, 'output' | 'head' | 'open' | 'previous' | 'torn' | 'missing' | 'began'> {
   /** Undefined for a trail that begins. */
   readonly trailId?: string;
   readonly lock?: DirectoryLock;
@@ -27,7 +29,10 @@ export async function openTrailFile(path: string, disk: Disk, clock: () => numbe
     fs.accessSync(dirname(path), fs.constants.W_OK);
     const fd = await disk.open(path);
     await disk.syncDirectory(dirname(path));
-    return { ...continued(path, fd, disk, clock), lock };
+    const noted = readNoted(path);
+    const output = (size: number) => new TrailFile(path, fd, size, disk, new HeadFile(headPath(path)));
+    const found = continued(path, fd, output, clock);
+    return { ...found, ...missingFrom(found, noted), lock };
   } catch (cause) {
     lock.release();
     if (cause instanceof AppError) throw cause;
@@ -50,11 +55,32 @@ function lockTrail(path: string): DirectoryLock {
   throw new AppError('STARTUP', `--audit-log: ${path} is in use by another process, and ${advice}`);
 }
 
-function continued(path: string, fd: number, disk: Disk, clock: () => number): OpenedFile {
+/** One that cannot be read is no reason not to start, and is written anew. */
+function readNoted(path: string): NotedHead | undefined {
+  try {
+    return readHead(headPath(path));
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+/** Lines are noted once they are durable, so a chain that ends before the noted one was cut off or changed since. */
+function missingFrom(
+  { trailId, head, tellings }: OpenedFile,
+  noted: NotedHead | undefined,
+): Pick<OpenedFile, 'missing' | 'tellings'> {
+  const isThere = noted === undefined || noted.seq < head.seq || (noted.seq === head.seq && noted.hash === head.hash);
+  if (isThere || noted.trail !== trailId) return { tellings };
+  const found = `line ${noted.seq} of the audit trail was written, and the trail now ends at line ${head.seq}`;
+  const telling = `${found} without it: its end was cut off or changed; it goes on from there, and says so for good`;
+  return { missing: { seq: noted.seq, sha256: noted.hash }, tellings: [...tellings, telling] };
+}
+
+function continued(path: string, fd: number, outputOf: (size: number) => TrailFile, clock: () => number): OpenedFile {
   const scanned = scanFile(fd);
   const { first, torn } = scanned;
-  const output = new TrailFile(path, fd, scanned.end, disk);
-  const base = { output, began: clock(), ...(torn === undefined ? {} : { torn }) };
+  const base = { output: outputOf(scanned.end), began: clock(), ...(torn === undefined ? {} : { torn }) };
   if (first !== undefined) {
     const { head, open } = scanned;
     return { ...base, head, open, ...idOf(scanned), began: Date.parse(first.time), tellings: aboutTorn(scanned) };

@@ -1,3 +1,5 @@
+import type { NotedHead } from './head-file.js';
+
 /**
  * Where the lines of a trail go. Calls come one at a time. One that rejects says nothing: its bytes may have been written,
  * wholly, partly or not at all; it is then called again with the same bytes until it resolves.
@@ -9,6 +11,8 @@ export interface TrailOutput {
   readonly size: number;
   /** Puts `bytes` behind all before them; durable when it resolves. */
   append(bytes: Uint8Array): Promise<void>;
+  /** Notes the head that the last append made beside the trail; absent where there is no such place. */
+  note?(head: NotedHead): void;
   /** Absent where there are no files to begin. */
   readonly files?: TrailFiles;
   close(): Promise<void>;

@@ -62,6 +62,8 @@ const fields = {
     /** What stands behind its last whole line, which is in no chain. */
     torn: z.object({ bytes: z.int().positive(), sha256: hash }).optional(),
   }),
+  /** What the server before this one wrote last, if the trail that this one found does not have it. */
+  missing: z.object({ seq: z.int().positive(), sha256: hash }),
   open: z.array(openIntent),
   from: z.iso.datetime(),
   to: z.iso.datetime(),

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Disk } from './disk.js';
+import type { HeadFile, NotedHead } from './head-file.js';
 import type { TrailFiles, TrailOutput } from './output.js';
 
 /**
@@ -12,17 +13,19 @@ export class TrailFile implements TrailOutput {
   readonly name: string;
   readonly files: TrailFiles;
   readonly #disk: Disk;
+  readonly #heads: HeadFile;
   #fd: number;
   #size: number;
   /** A file that `next` has made and not yet taken into use. */
   #begun: number | undefined;
 
   /** `fd` is open on `path`, whose first `size` bytes are whole lines. */
-  constructor(path: string, fd: number, size: number, disk: Disk) {
+  constructor(path: string, fd: number, size: number, disk: Disk, heads: HeadFile) {
     this.name = path;
     this.#fd = fd;
     this.#size = size;
     this.#disk = disk;
+    this.#heads = heads;
     this.files = {
       next: (archive, bytes) => this.#next(archive, bytes),
       moved: () => !isSame(this.#fd, path),
@@ -40,7 +43,12 @@ export class TrailFile implements TrailOutput {
     this.#size += bytes.length;
   }
 
+  note(head: NotedHead): void {
+    this.#heads.note(head);
+  }
+
   async close(): Promise<void> {
+    await this.#heads.close();
     await this.#disk.close(this.#fd);
     if (this.#begun !== undefined) await this.#disk.close(this.#begun);
   }

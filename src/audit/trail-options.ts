@@ -18,6 +18,9 @@ export interface TrailLimits {
 /** What a file says of the one before it. */
 export type Previous = NonNullable<AuditRecord['previous']>;
 
+/** A line that was durable and is gone, or is another one now. */
+export type Missing = NonNullable<AuditRecord['missing']>;
+
 export interface TrailOptions {
   readonly output: TrailOutput;
   /** Of the chain that is to be continued. */
@@ -30,6 +33,8 @@ export interface TrailOptions {
   readonly previous?: Previous;
   /** What stands behind the last whole line of the output, which is then set aside as it is. */
   readonly torn?: Previous['torn'];
+  /** The last line that an earlier server noted, if the chain that is to be continued ends before it. */
+  readonly missing?: Missing;
   /** When the open file was begun, in milliseconds since the epoch. */
   readonly began: number;
   readonly onFailure: 'refuse' | 'warn';

@@ -3,7 +3,7 @@ import { AppError, messageOf } from '../errors.js';
 import { encodeLine, type Head } from './line.js';
 import type { TrailOutput } from './output.js';
 import { type AuditEvent, type AuditRecord, follow, type OpenIntent } from './record.js';
-import type { Previous, TrailOptions } from './trail-options.js';
+import type { Missing, Previous, TrailOptions } from './trail-options.js';
 
 interface Waiting {
   readonly record: AuditRecord;
@@ -43,7 +43,9 @@ export class Trail {
   #closing = false;
   /** Ends the pause before a write is repeated. */
   #wake: () => void = () => {};
-  #newFile: { readonly reason: 'start' | 'rotated'; readonly torn?: Previous['torn'] } | undefined;
+  #newFile:
+    | { readonly reason: 'start' | 'rotated'; readonly torn?: Previous['torn']; readonly missing?: Missing | undefined }
+    | undefined;
   #began: number;
   /** Nothing but its first line is in the open file, so there is no reason for another. */
   #fresh = false;
@@ -54,12 +56,13 @@ export class Trail {
     this.#head = options.head;
     this.#open = new Map(options.open);
     this.#began = options.began;
-    const { torn, previous, output, opening } = options;
+    const { torn, missing, previous, output, opening } = options;
     if (torn === undefined) {
       const first = output.size > 0 ? {} : { ...(previous === undefined ? {} : { previous }), ...this.#carried() };
-      void this.append({ event: 'opened', ...opening, reason: 'start', ...first }, true);
+      const lost = missing === undefined ? {} : { missing };
+      void this.append({ event: 'opened', ...opening, reason: 'start', ...first, ...lost }, true);
     } else {
-      this.#newFile = { reason: 'start', torn };
+      this.#newFile = { reason: 'start', torn, missing };
       this.#start();
     }
   }
@@ -142,9 +145,11 @@ export class Trail {
 
   /** Never rejects. */
   async #run(): Promise<void> {
+    const { output, opening } = this.#options;
     for (let batch = this.#next(); batch !== undefined; batch = this.#next()) {
       this.#batch = batch;
       if (await this.#commit(batch)) {
+        output.note?.({ ...this.#head, trail: opening.trail ?? '' });
         this.#batch = undefined;
         this.#recovered();
         for (const { resolve } of batch.records) resolve();
@@ -193,9 +198,10 @@ export class Trail {
     const { clock, opening } = this.#options;
     const time = clock();
     const archive = files.archiveName(time, this.#head.seq);
-    const { reason, torn } = this.#newFile ?? { reason: 'rotated' };
+    const { reason, torn, missing } = this.#newFile ?? { reason: 'rotated' };
     const previous = { ...(files.moved() ? {} : { file: archive }), ...(torn === undefined ? {} : { torn }) };
-    const record: AuditRecord = { event: 'opened', ...opening, reason, previous, ...this.#carried() };
+    const lost = missing === undefined ? {} : { missing };
+    const record: AuditRecord = { event: 'opened', ...opening, reason, previous, ...this.#carried(), ...lost };
     this.#newFile = undefined;
     this.#began = time;
     this.#fresh = true;

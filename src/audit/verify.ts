@@ -1,4 +1,5 @@
 import { messageOf } from '../errors.js';
+import { type ExpectedHead, HeadCheck, partFiles } from './head-check.js';
 import { follows, type Head, noHead, parseLine, sha256 } from './line.js';
 import { type AuditLine, follow, type OpenIntent } from './record.js';
 import { firstLineOf, linesOf, measure, reading } from './scan.js';
@@ -32,11 +33,12 @@ export interface VerifiedTrail {
 }
 
 export interface VerifyOptions {
-  readonly report: (problem: Problem) => void;
+  /** `about` is `end` where all lines that were given are in order, and others are missing behind them. */
+  readonly report: (problem: Problem, about: 'chain' | 'end') => void;
   /** Told every line that is in its place. */
   readonly onLine?: (line: AuditLine, file: string, number: number) => void;
-  /** A head noted earlier: its line must still be there. */
-  readonly expected?: Head;
+  /** Heads noted earlier: their lines must still be there. */
+  readonly expected?: readonly ExpectedHead[];
 }
 
 interface File {
@@ -46,24 +48,28 @@ interface File {
 
 /**
  * Checks files of one or several trails, given in any order. The chain of each is followed to its end, or to its first bad
- * line, which is reported with the reason. Reads line by line; throws what the file system throws.
+ * line, which is reported with the reason; then the heads that were noted, by whoever calls or beside the trail, are held
+ * against it. Locks and heads among the paths are known by their names. Reads line by line; throws what the file system throws.
  */
 export function verifyTrails(paths: readonly string[], options: VerifyOptions): VerifiedTrail[] {
-  const files = paths.map((path): File => ({ path, first: firstLineOf(path) }));
+  const given = partFiles(paths);
+  const heads = new HeadCheck(options.expected ?? [], given.heads);
+  let broken = false;
+  const report = (problem: Problem): void => {
+    broken = true;
+    options.report(problem, 'chain');
+  };
+  const files = given.trails.map((path): File => ({ path, first: firstLineOf(path) }));
   const trails = new Map<string, File[]>();
   for (const file of files) {
     if (file.first !== undefined) trails.set(trailOf(file), [...(trails.get(trailOf(file)) ?? []), file]);
   }
   const tornOnly = new Set(files.filter(({ first }) => first === undefined).map(({ path }) => path));
-  const verified = [...trails.values()].map((own) => new TrailCheck(options, tornOnly).run(inOrder(own)));
-  for (const path of tornOnly) options.report({ file: path, line: 1, problem: 'it is not a line of a trail' });
-  const { expected } = options;
-  const covers = ({ first, head }: VerifiedTrail, seq: number): boolean => first <= seq && seq <= head.seq;
-  if (expected !== undefined && !verified.some((trail) => covers(trail, expected.seq))) {
-    const found = verified.map(({ first, head }) => `lines ${first} to ${head.seq}`).join(' and ') || 'no line';
-    const problem = `line ${expected.seq}, noted earlier, is missing: found ${found} of the trail`;
-    options.report({ file: paths.join(', '), problem });
-  }
+  const verified = [...trails.values()].map((own) =>
+    new TrailCheck({ ...options, report }, heads, tornOnly).run(inOrder(own)),
+  );
+  for (const path of tornOnly) report({ file: path, line: 1, problem: 'it is not a line of a trail' });
+  for (const problem of heads.problems(verified, given.trails, broken)) options.report(problem, 'end');
   return verified;
 }
 
@@ -81,6 +87,7 @@ interface BadLine extends Problem {
 
 class TrailCheck {
   readonly #options: VerifyOptions;
+  readonly #heads: HeadCheck;
   /** Files without a whole line: a crash cut their first one off. The one that is explained is taken out. */
   readonly #tornOnly: Set<string>;
   readonly #open = new Map<string, OpenIntent>();
@@ -90,8 +97,9 @@ class TrailCheck {
   #last: AuditLine | undefined;
   #torn = 0;
 
-  constructor(options: VerifyOptions, tornOnly: Set<string>) {
+  constructor(options: VerifyOptions, heads: HeadCheck, tornOnly: Set<string>) {
     this.#options = options;
+    this.#heads = heads;
     this.#tornOnly = tornOnly;
   }
 
@@ -152,15 +160,9 @@ class TrailCheck {
     this.#last = line;
     this.#events.set(line.event, (this.#events.get(line.event) ?? 0) + 1);
     follow(this.#open, line);
-    const { expected, onLine } = this.#options;
-    if (expected?.seq === line.seq && expected.hash !== this.#head.hash) {
-      this.#report(
-        file,
-        number,
-        `its SHA-256 is ${this.#head.hash}; expected ${expected.hash}, which was noted earlier`,
-      );
-    }
-    onLine?.(line, file, number);
+    this.#heads.line(this.#first?.trail ?? '', this.#head, file, number);
+    if (line.missing !== undefined) this.#report(file, number, aboutMissing(line.missing));
+    this.#options.onLine?.(line, file, number);
     return undefined;
   }
 
@@ -172,7 +174,7 @@ class TrailCheck {
     const rest = measure(fd, end);
     const named = next?.previous?.torn;
     const explained = next?.prev === this.#head.hash && named?.bytes === rest?.bytes && named?.sha256 === rest?.sha256;
-    if (!explained || whole) this.#options.report(problem);
+    if (!explained || whole) this.#options.report(problem, 'chain');
     else this.#torn += 1;
     return explained;
   }
@@ -188,8 +190,12 @@ class TrailCheck {
   }
 
   #report(file: string, line: number, problem: string): void {
-    this.#options.report({ file, line, problem });
+    this.#options.report({ file, line, problem }, 'chain');
   }
+}
+
+function aboutMissing({ seq, sha256: hash }: NonNullable<AuditLine['missing']>): string {
+  return `line ${seq} of the trail, SHA-256 ${hash}, was gone or changed when the server started here`;
 }
 
 function misplaced(line: AuditLine, head: Head): string {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { partFiles } from '../audit/head-check.js';
 import { parseLine } from '../audit/line.js';
 import type { AuditLine } from '../audit/record.js';
 import { linesOf, reading } from '../audit/scan.js';
@@ -49,7 +50,7 @@ export function auditShowCommand(
   io: Pick<CommandIo, 'out' | 'err'>,
 ): number {
   let unreadable = 0;
-  for (const file of files) {
+  for (const file of partFiles(files).trails) {
     try {
       reading(file, (fd) => {
         let number = 0;

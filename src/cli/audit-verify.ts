@@ -29,8 +29,9 @@ why. Give all files of a trail, in any order; files of several trails may be giv
 With --log or --ctlog-dir it also reads the whole transparency log and holds the two against each other: every line that
 names an entry must have it, and every entry must have its line. Logs come first, each with its --public-key.
 
-A chain cannot show that its last lines were cut off. Note the head that is printed, and give it with --head the next
-time; or compare with the log, which has every certificate.
+A chain cannot show that its last lines were cut off. For that there is FILE.head, which the server writes beside the trail
+and which is read if it is there. Whoever can write to the trail can write to it too: note the head that is printed
+elsewhere, and give it with --head the next time; or compare with the log, which has every certificate.
 
 Exit code 0: everything holds. 1: it does not, or cannot be read.
 
@@ -71,7 +72,11 @@ export async function auditVerifyCommand(
   const missing = files.find((file) => !existsSync(file));
   if (missing !== undefined) throw new AppError('STARTUP', `there is no file ${missing}`);
   const problems: Problem[] = [];
-  const report = (problem: Problem): void => void problems.push(problem);
+  let isWhole = true;
+  const report = (problem: Problem, about: 'chain' | 'end' = 'chain'): void => {
+    problems.push(problem);
+    if (about === 'chain') isWhole = false;
+  };
   const head = options.head === undefined ? undefined : parseHead(options.head);
   // Before the trail, so that every entry that is read has its line by the time the lines are.
   const logs = await readLogs(options, report, io);
@@ -80,7 +85,7 @@ export async function auditVerifyCommand(
   try {
     trails = verifyTrails([...new Set(files)], {
       report,
-      ...(head === undefined ? {} : { expected: head }),
+      ...(head === undefined ? {} : { expected: [head] }),
       onLine: (line, file, number) => {
         for (const comparison of comparisons) comparison.line(line, file, number);
       },
@@ -89,7 +94,7 @@ export async function auditVerifyCommand(
     throw new AppError('STARTUP', `the audit trail cannot be read: ${messageOf(cause)}`, { cause });
   }
   // Entries behind a broken chain have no line only because it was not read.
-  const compared = problems.length === 0 ? comparisons.map((comparison) => comparison.end()) : [];
+  const compared = isWhole ? comparisons.map((comparison) => comparison.end()) : [];
   if (options.json === true) io.out(`${JSON.stringify(json(trails, compared, problems), null, 2)}\n`);
   else io.out(text(trails, compared, problems));
   return problems.length === 0 ? 0 : 1;

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { AppError } from '../errors.js';
+import { createCrowd } from './crowd.js';
 import type { Pace } from './pace.js';
 
 /** Bounds the requests in work, so that those which are taken keep their latency when there are too many. */
@@ -22,6 +23,8 @@ export interface GateOptions {
   readonly maxWaiting: number;
   /** The longest such a wait. */
   readonly maxWaitMs: number;
+  /** More than `places` that wait so long, as many coming as going, are an overload too. */
+  readonly standingMs: number;
   /** Once a request was refused, nothing waits until so long has passed without a refusal. */
   readonly calmMs: number;
   /** A clock that never jumps, in milliseconds. */
@@ -41,11 +44,12 @@ interface Waiter {
 
 /**
  * A burst waits, an overload does not: requests beyond the places wait for a while, but with the first one that cannot or
- * that waited in vain, all are refused but as many as there are places, and from then on nothing waits: a queue which
- * never empties would only add to everybody's latency.
+ * that waited in vain, or behind a queue that stands, all are refused but as many as there are places, and from then on
+ * nothing waits: a queue which never empties would only add to everybody's latency.
  */
 export function createGate(options: GateOptions): Gate {
-  const { places } = options;
+  const { places, standingMs, now } = options;
+  const crowd = createCrowd({ small: places, windowMs: standingMs, now });
   const overload = createOverload(options, () => {
     for (const waiter of [...waiting].slice(places)) waiter.refuse();
   });
@@ -53,7 +57,10 @@ export function createGate(options: GateOptions): Gate {
   const waiting = new Set<Waiter>();
   let inWork = 0;
 
-  const isFull = (): boolean => inWork >= places && waiting.size >= (overload.lasts() ? 0 : options.maxWaiting);
+  function isFull(): boolean {
+    const stands = crowd.stands(waiting.size);
+    return inWork >= places && (waiting.size >= (overload.lasts() ? 0 : options.maxWaiting) || stands);
+  }
 
   async function refuseInTurn(): Promise<never> {
     const refusal = overload.refuse();

@@ -29,6 +29,7 @@ const maxLargeBodyBytes = 64 * 1024 * 1024;
 const waitingPerPlace = 8;
 const mostWaiting = 1024;
 const maxWaitMs = 500;
+const standingMs = 250;
 const calmMs = 1000;
 
 /** What each limit counts, as its message says it. */
@@ -47,7 +48,7 @@ export function createLimits(settings: LimitSettings, deps: LimitsDeps): Limits 
   const onRefusal = (): void => refusals.inc({ limit: 'overload' });
   const places = settings.maxInFlight;
   const maxWaiting = Math.min(waitingPerPlace * places, mostWaiting);
-  const gate = createGate({ ...deps, places, maxWaiting, maxWaitMs, calmMs, pace, onRefusal });
+  const gate = createGate({ ...deps, places, maxWaiting, maxWaitMs, standingMs, calmMs, pace, onRefusal });
   const bodies = createBodyBudget(maxLargeBodyBytes);
   const quotas = new Map<LimitName, Quota>();
   for (const name of limitNames) {

@@ -3,6 +3,7 @@ import type { ServeConfig } from '../config/serve.js';
 import type { Issuers } from '../identity/issuers.js';
 import type { Metrics } from '../metrics.js';
 import { opaServer } from '../policy/opa.js';
+import { watchPolicyServer } from '../policy/server-watch.js';
 import { createPolicy, type Policy, serverRule } from '../policy.js';
 import { clientSigningAlgorithms, defaultKeyPolicy } from '../proof.js';
 import type { Closing } from './closing.js';
@@ -15,13 +16,21 @@ interface PolicyPlace {
   readonly closing: Closing;
 }
 
+export interface OpenedPolicy extends Policy {
+  /** The policy server as a dependency: why it decides nothing now; undefined without one. */
+  readonly server: { readonly trouble: () => string | undefined; readonly required: boolean } | undefined;
+}
+
+/** How long nobody asks the policy server before it is asked whether it answers, in milliseconds. */
+const idleMs = 5000;
+
 /**
  * The policy that --policy-*, --opa-* and --client-signing-algorithms ask for; its rules come with each request's issuer.
  * Throws AppError STARTUP.
  */
-export function openPolicy(config: ServeConfig, { identity, logger, metrics, closing }: PolicyPlace): Policy {
+export function openPolicy(config: ServeConfig, { identity, logger, metrics, closing }: PolicyPlace): OpenedPolicy {
   const { policy: settings, clientSigningAlgorithms: names } = config;
-  const server = settings.opa === undefined ? undefined : opaServer(settings.opa);
+  const server = settings.opa === undefined ? undefined : watchPolicyServer(opaServer(settings.opa), idleMs);
   if (server !== undefined) closing.add(() => server.close());
   if (settings.dryRun) logger.warn('POLICY DRY RUN (--policy-dry-run): nobody is denied, would-be denials are logged');
   const announce = (): void => {
@@ -29,12 +38,14 @@ export function openPolicy(config: ServeConfig, { identity, logger, metrics, clo
   };
   announce();
   identity.onChange(announce);
-  return createPolicy(settings, {
+  const policy = createPolicy(settings, {
     keyPolicy: names === undefined ? defaultKeyPolicy : clientSigningAlgorithms(names),
     server,
     logger,
     count: (outcome, rule) => metrics.policyDecisions.inc({ outcome, rule: label(rule) }),
   });
+  // In a dry run requests go on without it.
+  return { ...policy, server: server && { trouble: server.trouble, required: !settings.dryRun } };
 }
 
 /** The names of rules are as many as the configuration has; those that a policy server gives are not counted apart. */

@@ -5,6 +5,7 @@ import type { Check } from '../http/app.js';
 import { type IssuerNames, issuerHealth } from '../telemetry/issuer-label.js';
 import type { IdentitySource } from './identity-source.js';
 import type { OpenedLogs } from './open-log.js';
+import type { OpenedPolicy } from './open-policy.js';
 import type { Timestamps } from './open-tsa.js';
 
 export interface ReadinessDeps {
@@ -17,6 +18,7 @@ export interface ReadinessDeps {
   /** Undefined without a timestamp authority. */
   readonly timestamps: Pick<Timestamps, 'routes' | 'trouble'>;
   readonly audit: Pick<Audit, 'kept' | 'trouble'>;
+  readonly policy: Pick<OpenedPolicy, 'server'>;
   readonly logs: Pick<OpenedLogs, 'each'>;
   readonly issuerNames: IssuerNames;
   readonly storageTrouble: () => string | undefined;
@@ -37,8 +39,14 @@ export function readinessChecks(deps: ReadinessDeps): Check[] {
     ...issuerChecks(deps),
     optional('storage', readinessOf(deps.storageTrouble())),
     ...(deps.audit.kept ? [check('audit-trail', auditTrouble(deps.audit))] : []),
+    ...policyChecks(deps.policy),
     ...(deps.timestamps.routes === undefined ? [] : [check('timestamp-authority', deps.timestamps.trouble())]),
   ];
+}
+
+function policyChecks({ server }: Pick<OpenedPolicy, 'server'>): Check[] {
+  if (server === undefined) return [];
+  return [{ ...check('policy-server', server.trouble()), required: server.required }];
 }
 
 /** What is good to know of issuers and logs one by one, and no reason to send no requests here. */

@@ -129,7 +129,7 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
     maxConnections: config.maxConnections,
     trustBundle: () => trustBundleOf(state.cas.view()),
     configuration: () => configurationJson(state.identity.current()),
-    readiness: () => readinessChecks({ ...state, lifetimeMs, clock, stopping: inFlight.draining }),
+    readiness: () => readinessChecks({ ...state, policy, lifetimeMs, clock, stopping: inFlight.draining }),
     metrics,
     tracing,
     onRejection: countRejections(metrics, state.issuerNames),

@@ -117,7 +117,7 @@ describe.each(['write', 'sync'] as const)('when a %s', (call) => {
 async function filesOfTrail(): Promise<string[]> {
   const { readdirSync } = await import('node:fs');
   return readdirSync(lab.dir)
-    .filter((name) => !name.endsWith('.lock'))
+    .filter((name) => !/\.(lock|head)$/.test(name))
     .map((name) => `${lab.dir}/${name}`);
 }
 

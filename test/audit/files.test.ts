@@ -19,7 +19,7 @@ afterEach(() => lab.remove());
 
 const files = (): string[] =>
   readdirSync(lab.dir)
-    .filter((name) => !name.endsWith('.lock'))
+    .filter((name) => !/\.(lock|head)$/.test(name))
     .map((name) => join(lab.dir, name));
 const parsed = (file: string): AuditLine[] => lab.lines(file).map((line) => JSON.parse(line) as AuditLine);
 
@@ -129,7 +129,10 @@ test('a line that was changed is no crash: the next server goes on, and the veri
   lab.write(lab.lines().with(2, (lab.lines()[2] ?? '').replace('request-0', 'request-9')));
   await writeTrail(lab, 1);
   const { problems } = lab.verify(...files());
-  expect(problems).toEqual([{ file: expect.any(String), line: 4, problem: expect.stringMatching(/was changed/) }]);
+  expect(problems).toEqual([
+    { file: expect.any(String), line: 4, problem: expect.stringMatching(/was changed/) },
+    { file: lab.path, line: 1, problem: expect.stringMatching(/^line 8 of the trail, .*, was gone or changed when/) },
+  ]);
 });
 
 test('a first line that a crash cut off leaves the chain of the file before it', async () => {

@@ -40,7 +40,7 @@ test(
       }
       await (await instance.start()).stop('SIGTERM');
       const files = readdirSync(dir)
-        .filter((name) => !name.endsWith('.lock'))
+        .filter((name) => !/\.(lock|head)$/.test(name))
         .map((name) => join(dir, name));
       expect(await verify(files, instance)).toEqual({ code: 0, problems: [] });
       expectEachIntentToEnd(files, returned);

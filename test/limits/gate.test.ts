@@ -26,6 +26,7 @@ function lab(options: Partial<GateOptions> = {}) {
     places: 2,
     maxWaiting: 3,
     maxWaitMs: 250,
+    standingMs: 200,
     calmMs: 1000,
     now: () => clock,
     random: () => 0,
@@ -93,6 +94,48 @@ test('a full queue refuses, before a request is read and after', async () => {
   expect([outcomes.sort(), gate.waiting()]).toEqual([['e OVERLOADED', 'f OVERLOADED'], 2]);
   expect(await checked(gate)).toBe('OVERLOADED');
   expect(counted.refusals).toBe(3);
+});
+
+describe('of many that wait', () => {
+  /** Eight at once to two places. */
+  function burst() {
+    const seen = lab({ maxWaiting: 50, maxWaitMs: 5000 });
+    const names = 'abcdefgh'.split('');
+    for (const name of names) seen.send(name);
+    return { ...seen, end: (name: string): void => seen.finish.get(name)?.() };
+  }
+
+  test('those of a queue that stands are refused, though there is room to wait and nobody has waited long', async () => {
+    const { send, end, outcomes, begun, gate } = burst();
+    for (const [gone, come] of ['ai', 'bj', 'ck', 'dl', 'em'].map((pair) => pair.split(''))) {
+      await pass(50);
+      end(gone ?? '');
+      await pass(0);
+      send(come ?? '');
+    }
+    await pass(0);
+    const refused = outcomes.filter((outcome) => outcome.endsWith('OVERLOADED')).length;
+    expect([begun, gate.waiting(), refused]).toEqual([['a', 'b', 'c', 'd', 'e', 'f', 'g'], 1, 5]);
+  });
+
+  test('none of a burst that is being worked off are, though others come meanwhile', async () => {
+    const { send, end, outcomes, gate } = burst();
+    for (const gone of 'abcdef') {
+      await pass(50);
+      end(gone);
+    }
+    send('i');
+    await pass(0);
+    end('g');
+    await pass(0);
+    end('h');
+    await pass(0);
+    expect([outcomes.filter((outcome) => !outcome.endsWith('done')), gate.waiting(), gate.inWork()]).toEqual([
+      [],
+      0,
+      1,
+    ]);
+  });
 });
 
 test('when a second has passed without a refusal, a burst may wait again', async () => {

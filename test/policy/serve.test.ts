@@ -179,7 +179,10 @@ describe('with --opa-url', () => {
       request.on('data', (chunk: Buffer) => {
         body += chunk.toString();
       });
-      request.on('end', () => response.end(JSON.stringify({ result: result(JSON.parse(body).input) })));
+      request.on('end', () => {
+        const { input } = JSON.parse(body) as { input: Record<string, unknown> };
+        response.end(JSON.stringify({ result: input.probe === true ? false : result(input) }));
+      });
     });
     others.push(server);
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -236,9 +239,34 @@ describe('with --opa-url', () => {
     await eventually(async () => (await ask(server.url)).status === 200);
   });
 
+  test('/readyz says from the start and without a request whether it answers, and finds out when it is back', async () => {
+    const url = await opa(() => true);
+    const [gone] = others.splice(0);
+    gone?.closeAllConnections();
+    await new Promise((resolve) => gone?.close(resolve));
+    const { server } = await serve({}, { 'opa-url': url });
+    const policyServer = async () => {
+      const answer = await fetch(`${server.url}/readyz`);
+      const { checks } = (await answer.json()) as { checks: { name: string }[] };
+      return { status: answer.status, check: checks.find(({ name }) => name === 'policy-server') };
+    };
+    await eventually(async () => (await policyServer()).status === 503);
+    expect((await policyServer()).check).toEqual({
+      name: 'policy-server',
+      ok: false,
+      required: true,
+      reason: expect.stringContaining('the policy server cannot be reached'),
+    });
+    const back = createServer((request, response) => request.resume().on('end', () => response.end('{"result":true}')));
+    others.push(back);
+    await new Promise<void>((resolve) => back.listen(Number(new URL(url).port), '127.0.0.1', resolve));
+    await eventually(async () => (await policyServer()).status === 200);
+  });
+
   test('a dry run issues while it is down, and says so', async () => {
     const { server, lines } = await serve({}, { 'opa-url': 'http://127.0.0.1:1/v1/data/x', 'policy-dry-run': 'true' });
     expect(await ask(server.url)).toMatchObject({ status: 200 });
     expect(lines.join('')).toContain('policy dry run: this would be denied: the policy server cannot be reached');
+    expect((await fetch(`${server.url}/readyz`)).status).toBe(200);
   });
 });
