@@ -257,6 +257,36 @@ describe('rotate-key', () => {
     await rename(`${lab.keysDir}-elsewhere`, lab.keysDir);
     expect(await publishTuf(lab)).toEqual(['root 2']);
   });
+
+  test.each([
+    ['kept', ['snapshot 2', 'timestamp 2', 'root 2']],
+    ['destroyed', ['root 2', 'snapshot 2', 'timestamp 2']],
+  ])('targets signed again while new targets keys wait are for both roots: old key %s', async (old, published) => {
+    const [offlineDir = ''] = lab.offlineDirs;
+    const [former = ''] = (await readdir(offlineDir)).filter((name) => name.startsWith('targets'));
+    await rename(lab.keysDir, `${lab.keysDir}-elsewhere`);
+    await rotateTufKey({ ...lab, role: 'targets' });
+    if (old === 'destroyed') await rm(join(offlineDir, former));
+    await changeTrust(lab);
+    expect((await updateTuf({ ...lab, targets: await targets() })).signed).toEqual(['targets 3']);
+    await rename(`${lab.keysDir}-elsewhere`, lab.keysDir);
+    expect(await publishTuf(lab)).toEqual(published);
+    const { root, targets: signed } = await repository();
+    expect(signed.signed.version).toBe(3);
+    expect(() => root.verifyDelegate('targets', signed)).not.toThrow();
+  });
+
+  test('a root whose targets keys signed nothing is not published', async () => {
+    await rename(lab.keysDir, `${lab.keysDir}-elsewhere`);
+    await rotateTufKey({ ...lab, role: 'targets' });
+    await rename(`${lab.keysDir}-elsewhere`, lab.keysDir);
+    const oldTargets = await readFile(join(lab.dir, '1.targets.json'), 'utf8');
+    await damage(lab, '2.targets.json', oldTargets);
+    await expect(publishTuf(lab)).rejects.toThrow(/cannot be published: 1\.targets\.json is not signed by.*update --force$/);
+    expect((await repository()).root.signed.version).toBe(1);
+    expect((await updateTuf({ ...lab, targets: await targets(), force: true })).waits).toBe(false);
+    expect((await repository()).root.signed.version).toBe(2);
+  });
 });
 
 describe('served', () => {
