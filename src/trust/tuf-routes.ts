@@ -24,7 +24,8 @@ export function tufRoutes(dir: string): Router {
     const caching = files.find(({ pattern }) => pattern.test(name))?.caching;
     await send(response, caching === undefined ? undefined : join(dir, name), caching ?? neverStored);
   });
-  router.get('/targets/:name', async (request, response) => {
+  // sigstore-js asks so when its tufMirrorURL ends with a slash.
+  router.get(['/targets/:name', '//targets/:name'], async (request, response) => {
     const { name } = request.params;
     await send(response, target.test(name) ? join(dir, 'targets', name) : undefined, immutable);
   });

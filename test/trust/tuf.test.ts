@@ -334,6 +334,16 @@ describe('served', () => {
     expect(failures).toEqual([]);
   });
 
+  test('a mirror URL that ends with a slash will do', async () => {
+    await lab.close();
+    lab = await tufLab({ now: new Date() });
+    server.removeAllListeners('request');
+    server.on('request', serving());
+    const rootPath = join(lab.dir, '1.root.json');
+    const root = await getTrustedRoot({ mirrorURL: `${url}/`, rootPath, cachePath: join(lab.home, 'cache'), retry: 0 });
+    expect(root.certificateAuthorities).toHaveLength(2);
+  });
+
   test.each(['/next.root.json', '/..%2fkeys', '/targets/', '/targets/..%2f1.root.json', '/01.root.json', '/'])(
     'nothing else is served: %s',
     async (path) => {
