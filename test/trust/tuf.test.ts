@@ -13,7 +13,8 @@ import { publishTuf } from '../../src/trust/tuf-publish.js';
 import { readTufRepository } from '../../src/trust/tuf-repository.js';
 import { tufRoutes } from '../../src/trust/tuf-routes.js';
 import { readTufTargets } from '../../src/trust/tuf-targets.js';
-import { changeTrust, damage, later, start, type TufLab, tufLab } from './tuf-lab.js';
+import { writeTrustFiles } from '../../src/trust/write.js';
+import { changeTrust, damage, later, material, start, type TufLab, tufLab } from './tuf-lab.js';
 
 let lab: TufLab;
 beforeEach(async () => {
@@ -154,6 +155,15 @@ describe('refresh', () => {
 });
 
 describe('update', () => {
+  test('a retired CA needs one ceremony, not another when its end has come', async () => {
+    const [active, former] = material.cas;
+    if (active === undefined || former === undefined) throw new Error('the lab has two CAs');
+    const retired = { ...former, validFor: { ...former.validFor, end: new Date(start.getTime() + 600_000) } };
+    await writeTrustFiles(lab.trustDir, { ...material, cas: [active, retired] });
+    await updateTuf({ ...lab, targets: await targets() });
+    expect(differences(await repository(), await targets(later(1)))).toEqual([]);
+  });
+
   test('signs changed trust files and publishes them', async () => {
     await changeTrust(lab);
     expect(differences(await repository(), await targets())).toEqual([
