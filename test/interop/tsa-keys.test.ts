@@ -66,47 +66,52 @@ async function start(dir: string, { csr, serve, env }: RemoteKey): Promise<CaSer
 test.each([
   ['SoftHSM', hsmKey],
   ['AWS KMS', kmsKey],
-] as const)('a key in %s gives timestamps; out of reach it is 503 and not ready, and comes back', async (name, make) => {
-  const dir = join(lab.dir, name.replace(' ', '-'));
-  await mkdir(dir);
-  const key = await make(dir);
-  const server = lab.keep(await start(dir, key));
-  await writeFile(join(dir, 'blob'), 'a file to sign\n');
-  const openssl = (...args: string[]) => run('openssl', args, { cwd: dir });
-  const ask = async (): Promise<string> => {
-    await openssl('ts', '-query', '-data', 'blob', '-sha384', '-cert', '-out', 'query');
-    const sent = ['-sS', '-H', 'Content-Type: application/timestamp-query', '--data-binary', '@query'];
-    const { stdout } = await mustRun(
-      'curl',
-      [...sent, '-o', 'reply', '-w', '%{http_code} %header{retry-after}', `${server.url}/api/v1/timestamp`],
-      { cwd: dir },
+] as const)(
+  'a key in %s gives timestamps; out of reach it is 503 and not ready, and comes back',
+  async (name, make) => {
+    const dir = join(lab.dir, name.replace(' ', '-'));
+    await mkdir(dir);
+    const key = await make(dir);
+    const server = lab.keep(await start(dir, key));
+    await writeFile(join(dir, 'blob'), 'a file to sign\n');
+    const openssl = (...args: string[]) => run('openssl', args, { cwd: dir });
+    const ask = async (): Promise<string> => {
+      await openssl('ts', '-query', '-data', 'blob', '-sha384', '-cert', '-out', 'query');
+      const sent = ['-sS', '-H', 'Content-Type: application/timestamp-query', '--data-binary', '@query'];
+      const { stdout } = await mustRun(
+        'curl',
+        [...sent, '-o', 'reply', '-w', '%{http_code} %header{retry-after}', `${server.url}/api/v1/timestamp`],
+        { cwd: dir },
+      );
+      return stdout.trim();
+    };
+    const verify = () =>
+      openssl('ts', '-verify', '-queryfile', 'query', '-in', 'reply', '-CAfile', join(server.trustDir, 'tsa.pem'));
+
+    /** What /readyz says once it has this status. */
+    const until = async (status: number): Promise<string> => {
+      for (let tries = 0; ; tries += 1) {
+        const response = await fetch(`${server.url}/readyz`);
+        const text = await response.text();
+        if (response.status === status || tries === 120) return text;
+        await sleep(250);
+      }
+    };
+
+    expect(await ask()).toBe('200');
+    expect(await verify()).toMatchObject({ code: 0 });
+
+    await key.away();
+    expect(await ask()).toMatch(/^503 \d+$/);
+    expect((await openssl('ts', '-reply', '-in', 'reply', '-text')).stdout).toContain('cannot sign now');
+    // A service that does not answer is given a second chance before it counts as down.
+    expect(await until(503)).toMatch(
+      /"timestamp-authority","ok":false,"reason":"the timestamp authority's key cannot sign/,
     );
-    return stdout.trim();
-  };
-  const verify = () =>
-    openssl('ts', '-verify', '-queryfile', 'query', '-in', 'reply', '-CAfile', join(server.trustDir, 'tsa.pem'));
 
-  /** What /readyz says once it has this status. */
-  const until = async (status: number): Promise<string> => {
-    for (let tries = 0; ; tries += 1) {
-      const response = await fetch(`${server.url}/readyz`);
-      const text = await response.text();
-      if (response.status === status || tries === 120) return text;
-      await sleep(250);
-    }
-  };
-
-  expect(await ask()).toBe('200');
-  expect(await verify()).toMatchObject({ code: 0 });
-
-  await key.away();
-  expect(await ask()).toMatch(/^503 \d+$/);
-  expect((await openssl('ts', '-reply', '-in', 'reply', '-text')).stdout).toContain('cannot sign now');
-  // A service that does not answer is given a second chance before it counts as down.
-  expect(await until(503)).toMatch(/"timestamp-authority","ok":false,"reason":"the timestamp authority's key cannot sign/);
-
-  await key.back();
-  await until(200);
-  expect(await ask()).toBe('200');
-  expect(await verify()).toMatchObject({ code: 0 });
-});
+    await key.back();
+    await until(200);
+    expect(await ask()).toBe('200');
+    expect(await verify()).toMatchObject({ code: 0 });
+  },
+);

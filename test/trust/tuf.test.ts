@@ -292,7 +292,9 @@ describe('rotate-key', () => {
     await rename(`${lab.keysDir}-elsewhere`, lab.keysDir);
     const oldTargets = await readFile(join(lab.dir, '1.targets.json'), 'utf8');
     await damage(lab, '2.targets.json', oldTargets);
-    await expect(publishTuf(lab)).rejects.toThrow(/cannot be published: 1\.targets\.json is not signed by.*update --force$/);
+    await expect(publishTuf(lab)).rejects.toThrow(
+      /cannot be published: 1\.targets\.json is not signed by.*update --force$/,
+    );
     expect((await repository()).root.signed.version).toBe(1);
     expect((await updateTuf({ ...lab, targets: await targets(), force: true })).waits).toBe(false);
     expect((await repository()).root.signed.version).toBe(2);
