@@ -30,8 +30,9 @@ export function printResult(io: Out, { signed, published, waits }: CeremonyResul
   if (published.length > 0) io.out(`published  ${published.join(', ')}\n`);
   if (waits) {
     io.out(
-      'Clients do not see this yet: the keys of snapshot and timestamp are not here. Copy the repository to where they are; ' +
-        'the server there publishes it within ten minutes, "mayfly trust tuf refresh" at once.\n',
+      'Clients do not see this yet: the keys of snapshot and timestamp are not here. Copy the repository to where they are, ' +
+        'without timestamp.json (a newer one may be there, and clients refuse an older one); the server there publishes it ' +
+        'within ten minutes, "mayfly trust tuf refresh" at once.\n',
     );
   }
 }

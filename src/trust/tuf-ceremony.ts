@@ -130,7 +130,7 @@ export async function updateTuf(
     lifetimeDays: lifetimeDaysOf(current, 'targets'),
     now,
   });
-  signMetadata(next, await offlineKeys(options, repository, 'targets'));
+  signMetadata(next, await targetsKeys(options, repository));
   for (const { name, bytes } of targets) await writeTarget(dir, name, bytes);
   await writeVersioned(dir, 'targets', next);
   return publishIfPossible(options, [`targets ${next.signed.version}`]);
@@ -232,6 +232,16 @@ async function createKeys(options: CeremonyOptions, role: TufRole, count: number
     keys.push(await createTufKey(online ? options.keysDir : offlineDir, role, secret));
   }
   return keys;
+}
+
+/** The keys for targets that clients can read now, and those of a root that waits, which they can read then. */
+async function targetsKeys(options: CeremonyOptions, repository: TufRepository): Promise<readonly StoredKey[]> {
+  const { root, nextRoot } = repository;
+  if (nextRoot === undefined) return offlineKeys(options, repository, 'targets');
+  const coming = await offlineKeys(options, { ...repository, root: nextRoot }, 'targets');
+  const isComing = (id: string): boolean => coming.some(({ key }) => key.keyID === id);
+  // Former keys may be lost: the root is published first then.
+  return [...coming, ...(await oldKeys(options, root, 'targets')).filter(({ key }) => !isComing(key.keyID))];
 }
 
 /** The keys of an offline role, as many as its threshold asks for. */

@@ -47,6 +47,14 @@ export async function publishTuf(options: PublishOptions): Promise<Published> {
   const repository = await readTufRepository(dir);
   const { nextRoot } = repository;
   if (nextRoot === undefined) return publishUnder(options, repository);
+  if (!isSignedUnder(nextRoot, 'targets', repository.targets)) {
+    const version = repository.targets.signed.version;
+    throw new AppError(
+      'STARTUP',
+      `the root that waits in ${dir} cannot be published: ${version}.targets.json is not signed by the targets keys it ` +
+        'names; sign it with them: mayfly trust tuf update --force',
+    );
+  }
   // With the old key lost, the new root has to go first: its readers are the only ones who can be served.
   if (!(await canSignUnder(repository.root, repository, options.keysDir))) {
     await finishRoot(dir, nextRoot);

@@ -24,10 +24,13 @@ export function tufRoutes(dir: string): Router {
     const caching = files.find(({ pattern }) => pattern.test(name))?.caching;
     await send(response, caching === undefined ? undefined : join(dir, name), caching ?? neverStored);
   });
-  router.get('/targets/:name', async (request, response) => {
-    const { name } = request.params;
-    await send(response, target.test(name) ? join(dir, 'targets', name) : undefined, immutable);
-  });
+  // With two slashes sigstore-js asks when its tufMirrorURL ends with one.
+  for (const path of ['/targets/:name', '//targets/:name'] as const) {
+    router.get(path, async (request, response) => {
+      const { name } = request.params;
+      await send(response, target.test(name) ? join(dir, 'targets', name) : undefined, immutable);
+    });
+  }
   return router;
 }
 

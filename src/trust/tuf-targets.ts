@@ -54,7 +54,7 @@ export async function readTufTargets(trustDir: string, now: Date): Promise<reado
 function legacyTargets(root: TrustedRoot, now: Date): readonly TufTarget[] {
   const { certificateAuthorities: cas, ctlogs, tlogs, timestampAuthorities: tsas } = root;
   return [
-    ...cas.map((ca, index) => caTarget(ca, index, now)),
+    ...cas.map(caTarget),
     ...ctlogs.map((log, index) => logTarget(log, 'CTFE', numbered('ctfe', index), now)),
     ...tlogs.map((log, index) => logTarget(log, 'Rekor', numbered('rekor', index), now)),
     ...tsaTargets(tsas.filter((tsa) => statusOf(tsa.validFor?.end, now) === 'Active').at(-1)),
@@ -65,8 +65,13 @@ function numbered(name: string, index: number): string {
   return index === 0 ? `${name}.pub` : `${name}_${index + 1}.pub`;
 }
 
-function caTarget(ca: CertificateAuthority, index: number, now: Date): TufTarget {
-  const sigstore = { usage: 'Fulcio', status: statusOf(ca.validFor?.end, now), uri: ca.uri };
+/**
+ * A CA that has an end issues no longer. Its end is minutes away when it is retired; were it waited for, the targets would
+ * change once more then, and want another ceremony.
+ */
+function caTarget(ca: CertificateAuthority, index: number): TufTarget {
+  const status = ca.validFor?.end === undefined ? 'Active' : 'Expired';
+  const sigstore = { usage: 'Fulcio', status, uri: ca.uri } as const;
   return { name: `fulcio_v${index + 1}.crt.pem`, bytes: Buffer.from(chainOf(ca).join('')), sigstore };
 }
 

@@ -40,7 +40,7 @@ const accuracySeconds = 1;
 
 /** Puts signer, chain and clock together; throws AppError STARTUP for a kind of key that clients would not verify. */
 export function createAuthority(options: TimestampAuthorityOptions): TimestampAuthority {
-  const { chain, policy, clock, wallClock, random } = options;
+  const { signer, chain, policy, clock, wallClock, random } = options;
   const makeToken = ownTokenMaker(options);
   const validity = (now: number): string | undefined => {
     if (now >= chain.notBefore.getTime() && now <= chain.notAfter.getTime()) return undefined;
@@ -62,7 +62,7 @@ export function createAuthority(options: TimestampAuthorityOptions): TimestampAu
       const fields = { policy, serial: newSerial(random), time, accuracySeconds };
       return grantedReply(await makeToken(request, fields));
     },
-    trouble: () => clock.trouble() ?? validity(wallClock()),
+    trouble: () => clock.trouble() ?? validity(wallClock()) ?? keyTrouble(signer),
   };
 }
 
@@ -78,6 +78,12 @@ function withoutRoot(chain: readonly Uint8Array[]): readonly Uint8Array[] {
     const { subject, issuer } = parseCertificate(der);
     return index === 0 || Buffer.compare(subject, issuer) !== 0;
   });
+}
+
+/** What a key that is elsewhere says of itself. */
+function keyTrouble({ trouble }: Signer): string | undefined {
+  const reason = trouble?.();
+  return reason === undefined ? undefined : `the timestamp authority's key cannot sign: ${reason}`;
 }
 
 /** The signers of this house speak of the CA's key. */

@@ -3,7 +3,7 @@
 # into .cache/interop (ignored by git). What is there at the right version stays; Go's own caches stay where Go keeps them.
 # Usage: test/interop/setup.sh            everything
 #        test/interop/setup.sh cosign …   only those named: first column of the tables below, "sigstore-python", "grpcio",
-#                                         "postgresql", "softhsm", "chromium", "nginx", "prometheus", "moto", "vault-transit"; fulcio is installed only when named
+#                                         "postgresql", "softhsm", "chromium", "nginx", "prometheus", "moto", "vault-transit", "fips"; fulcio is installed only when named
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -187,6 +187,31 @@ install_faketime() {
   say 'faketime installed'
 }
 
+# A FIPS provider for OpenSSL, which Debian has from 13 (trixie) on: unpacked here, not installed; OpenSSL 3.0 loads it as well.
+install_fips() {
+  local fips="$cache/fips" repository options
+  if [ -f "$fips/fips.so" ]; then
+    say 'a FIPS provider is there'
+    return
+  fi
+  command -v apt-get >/dev/null || die 'there is no FIPS provider for OpenSSL, and no apt-get to fetch one with'
+  say 'fetching a FIPS provider: apt-get download openssl-provider-fips'
+  repository=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' | awk '$1 == "Debian" { print $2; exit }')
+  [ -n "$repository" ] || die 'apt has no Debian repository to fetch a FIPS provider from'
+  mkdir -p "$fips/lists/partial" "$fips/archives/partial"
+  printf 'deb %s trixie main\n' "$repository" >"$fips/sources.list"
+  options=(-qq -o "Dir::Etc::SourceList=$fips/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$fips/lists"
+    -o "Dir::Cache=$fips" -o Acquire::Languages=none -o "APT::Sandbox::User=$(id -un)")
+  { apt-get "${options[@]}" update && (cd "$fips" && apt-get "${options[@]}" download openssl-provider-fips); } >"$cache/apt.log" 2>&1 || {
+    tail -20 "$cache/apt.log" >&2
+    die 'apt-get download openssl-provider-fips failed; its last lines are above'
+  }
+  dpkg -x "$fips"/openssl-provider-fips_*.deb "$fips/unpacked"
+  mv "$fips"/unpacked/usr/lib/*/ossl-modules/fips.so "$fips/fips.so"
+  rm -rf "$fips/lists" "$fips/archives" "$fips/unpacked"
+  say 'a FIPS provider is unpacked'
+}
+
 install_grpcio() {
   local venv="$cache/grpc-venv" packages=(grpcio==1.85.1 grpcio-reflection==1.85.1 grpcio-status==1.85.1)
   if [ "$("$venv/bin/python" -c 'import grpc, grpc_status, grpc_reflection; print(grpc.__version__)' 2>/dev/null)" = 1.85.1 ]; then
@@ -257,6 +282,7 @@ if wanted packaging; then install_packaging; fi
 if wanted vault-transit; then install_vault_transit; fi
 if wanted postgresql; then install_postgresql; fi
 if wanted faketime; then install_faketime; fi
+if wanted fips; then install_fips; fi
 if wanted softhsm; then install_softhsm; fi
 if wanted prometheus; then install_prometheus; fi
 if wanted nginx; then install_nginx; fi

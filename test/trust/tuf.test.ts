@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { cp, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { cp, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -7,13 +7,14 @@ import { getTrustedRoot } from '@sigstore/tuf';
 import express, { type ErrorRequestHandler } from 'express';
 import fc from 'fast-check';
 import { toAppError } from '../../src/errors.js';
-import { differences, renewTufRoot, rotateTufKey, updateTuf } from '../../src/trust/tuf-ceremony.js';
+import { differences, rotateTufKey, updateTuf } from '../../src/trust/tuf-ceremony.js';
 import { tufRoles } from '../../src/trust/tuf-keys.js';
 import { publishTuf } from '../../src/trust/tuf-publish.js';
 import { readTufRepository } from '../../src/trust/tuf-repository.js';
 import { tufRoutes } from '../../src/trust/tuf-routes.js';
 import { readTufTargets } from '../../src/trust/tuf-targets.js';
-import { changeTrust, damage, later, start, type TufLab, tufLab } from './tuf-lab.js';
+import { writeTrustFiles } from '../../src/trust/write.js';
+import { changeTrust, damage, later, material, start, type TufLab, tufLab } from './tuf-lab.js';
 
 let lab: TufLab;
 beforeEach(async () => {
@@ -154,6 +155,15 @@ describe('refresh', () => {
 });
 
 describe('update', () => {
+  test('a retired CA needs one ceremony, not another when its end has come', async () => {
+    const [active, former] = material.cas;
+    if (active === undefined || former === undefined) throw new Error('the lab has two CAs');
+    const retired = { ...former, validFor: { ...former.validFor, end: new Date(start.getTime() + 600_000) } };
+    await writeTrustFiles(lab.trustDir, { ...material, cas: [active, retired] });
+    await updateTuf({ ...lab, targets: await targets() });
+    expect(differences(await repository(), await targets(later(1)))).toEqual([]);
+  });
+
   test('signs changed trust files and publishes them', async () => {
     await changeTrust(lab);
     expect(differences(await repository(), await targets())).toEqual([
@@ -192,70 +202,6 @@ describe('update', () => {
     await rm(lab.offlineDirs[0] ?? '', { recursive: true });
     const failing = updateTuf({ ...lab, targets: await targets(), force: true });
     await expect(failing).rejects.toThrow(/needs 1 of 1 keys, and 0 are in .*missing: targets\..*--offline-dir/);
-  });
-});
-
-describe('rotate-key', () => {
-  test('an old root leads to the new one, whatever role gets a key', async () => {
-    for (const role of tufRoles) await rotateTufKey({ ...lab, role });
-    const { root, nextRoot } = await repository();
-    expect(root.signed.version).toBe(5);
-    expect(nextRoot).toBeUndefined();
-    expect(await json('root.json')).toEqual(await json('5.root.json'));
-  });
-
-  test('what is signed while the new root waits is signed for both', async () => {
-    const { root: old } = await repository();
-    await rotateTufKey({ ...lab, role: 'targets' });
-    const { root, targets: signed } = await repository();
-    expect(() => old.verifyDelegate('targets', signed)).not.toThrow();
-    expect(() => root.verifyDelegate('targets', signed)).not.toThrow();
-  });
-
-  test('a lost online key is replaced all the same', async () => {
-    const [timestamp = ''] = (await readdir(lab.keysDir)).filter((name) => name.startsWith('timestamp'));
-    await rm(join(lab.keysDir, timestamp));
-    const { published } = await rotateTufKey({ ...lab, role: 'timestamp' });
-    expect(published).toEqual(['root 2', 'timestamp 2']);
-    expect(await publishTuf(lab)).toEqual([]);
-  });
-
-  test('two of three root keys, in two places, replace the third', async () => {
-    await lab.close();
-    lab = await tufLab({ root: { keys: 3, threshold: 2 } });
-    const [first = ''] = lab.offlineDirs;
-    const second = join(lab.home, 'second');
-    await mkdir(second, { mode: 0o700 });
-    const [a = '', b = '', lost = ''] = (await readdir(first)).filter((name) => name.startsWith('root'));
-    await rename(join(first, b), join(second, b));
-    await rm(join(first, lost));
-    await expect(rotateTufKey({ ...lab, role: 'root', replace: idOf(lost) })).rejects.toThrow(
-      'needs 2 of 3 keys, and 1',
-    );
-    const offlineDirs = [first, second];
-    const result = await rotateTufKey({ ...lab, offlineDirs, role: 'root', replace: idOf(lost) });
-    expect(result.dropped).toEqual([expect.stringContaining(idOf(lost))]);
-    const { root } = await repository();
-    expect(root.signed.roles.root?.threshold).toBe(2);
-    expect(root.signed.roles.root?.keyIDs.map((id) => id.slice(0, 16))).toEqual(
-      expect.arrayContaining([idOf(a), idOf(b)]),
-    );
-  });
-
-  const idOf = (file: string): string => file.split('.')[1] ?? '';
-
-  test('gives a role more keys and a threshold', async () => {
-    await rotateTufKey({ ...lab, role: 'targets', count: { keys: 3, threshold: 2 } });
-    const { root } = await repository();
-    expect(root.signed.roles.targets).toMatchObject({ threshold: 2, keyIDs: { length: 3 } });
-  });
-
-  test('a root that is not published yet is not overtaken', async () => {
-    await rename(lab.keysDir, `${lab.keysDir}-elsewhere`);
-    expect((await renewTufRoot(lab)).waits).toBe(true);
-    await expect(rotateTufKey({ ...lab, role: 'root' })).rejects.toThrow('has a root that is not published yet');
-    await rename(`${lab.keysDir}-elsewhere`, lab.keysDir);
-    expect(await publishTuf(lab)).toEqual(['root 2']);
   });
 });
 
@@ -302,6 +248,16 @@ describe('served', () => {
     await reading;
     expect(reads).toBeGreaterThan(0);
     expect(failures).toEqual([]);
+  });
+
+  test('a mirror URL that ends with a slash will do', async () => {
+    await lab.close();
+    lab = await tufLab({ now: new Date() });
+    server.removeAllListeners('request');
+    server.on('request', serving());
+    const rootPath = join(lab.dir, '1.root.json');
+    const root = await getTrustedRoot({ mirrorURL: `${url}/`, rootPath, cachePath: join(lab.home, 'cache'), retry: 0 });
+    expect(root.certificateAuthorities).toHaveLength(2);
   });
 
   test.each(['/next.root.json', '/..%2fkeys', '/targets/', '/targets/..%2f1.root.json', '/01.root.json', '/'])(

@@ -163,3 +163,13 @@ test('an authority whose clock jumped gives no timestamps', async () => {
   await expect(ask(tsa)).rejects.toMatchObject({ code: 'TSA_TIME_UNAVAILABLE', httpStatus: 503 });
   expect(tsa.time.state.wall).toBe(now + 60_000);
 });
+
+test('a key that is out of reach is trouble until it is back', async () => {
+  let reason: string | undefined;
+  const tsa = await openTestTsa((signer) => ({ ...signer, trouble: () => reason }));
+  expect(tsa.authority.trouble()).toBeUndefined();
+  reason = 'connect ECONNREFUSED';
+  expect(tsa.authority.trouble()).toBe("the timestamp authority's key cannot sign: connect ECONNREFUSED");
+  reason = undefined;
+  expect(tsa.authority.trouble()).toBeUndefined();
+});
