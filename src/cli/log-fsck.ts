@@ -129,7 +129,7 @@ async function ownLogs(options: FsckCommandOptions): Promise<Target[]> {
   const publicUrl = await recordedPublicUrl(dataDir);
   const { frozen, current } = await readShards(dataDir);
   const base = { dataDir, ctlogDir, publicUrl };
-  const key = options.publicKey ?? join(dataDir, 'trust', trustFileNames.ctLogKey);
+  const key = options.publicKey ?? ownKeyFile(dataDir);
   const logKey = options.publicKey === undefined ? current.publicKey : undefined;
   const place = placeOf(current.name, base);
   const older = frozen.map(async (shard) => {
@@ -145,6 +145,13 @@ async function ownLogs(options: FsckCommandOptions): Promise<Target[]> {
       origin: options.origin ?? place.origin,
     },
   ];
+}
+
+/** A directory that was put back from a backup has no trust files yet; the key itself has the same public half. */
+function ownKeyFile(dataDir: string): string {
+  const published = join(dataDir, 'trust', trustFileNames.ctLogKey);
+  const own = join(dataDir, 'keys', 'ctlog', 'key.pem');
+  return !existsSync(published) && existsSync(own) ? own : published;
 }
 
 function readPublicKey(path: string): KeyObject {

@@ -31,7 +31,7 @@ const interactionPath = '/interaction/';
 
 /**
  * Starts the provider and listens.
- * @throws CommandError 1 when the development dependency is not installed; the listen error as it came.
+ * @throws CommandError 1 when the optional dependency is not installed; the listen error as it came.
  */
 export async function startDemoProvider(options: DemoProviderOptions): Promise<DemoProvider> {
   const provider = await withoutNotices(async () => {
@@ -66,7 +66,8 @@ async function loadProvider(): Promise<typeof import('oidc-provider')> {
   } catch (cause) {
     throw new CommandError(
       1,
-      'quickstart needs the npm package oidc-provider, a development dependency; run it in a clone after "npm ci"',
+      'its demo identity provider is the optional npm package oidc-provider, which is not installed here (the container ' +
+        'image leaves it out, and so does "npm install --omit=optional"); install mayfly with its optional packages',
       cause,
     );
   }

@@ -36,7 +36,8 @@ export function registerQuickstart(program: Command, done: (code: number) => voi
     });
 }
 
-/** How a user calls this program again from here. */
+/** How a user calls this program again from here; an installed command has no need of npx, which might look elsewhere. */
 function programName(script: string): string {
-  return script.endsWith('.js') ? `node ${relative(process.cwd(), script)}` : 'npx mayfly';
+  if (script.endsWith('.js')) return `node ${relative(process.cwd(), script)}`;
+  return process.env.npm_command === 'exec' ? 'npx mayfly' : 'mayfly';
 }

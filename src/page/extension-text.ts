@@ -81,12 +81,21 @@ const readings: ReadonlyMap<string, Reading> = new Map([
   ...Object.values(identityExtensions).map(({ arc, encoding, json }): [string, Reading] => [
     `${sigstoreArc}.${arc}`,
     {
-      name: json.replace(/([a-z])([A-Z])/g, '$1 $2').replace('Issuer V1', 'Issuer'),
+      name: nameFrom(json),
       read: ({ value }) => (encoding === 'raw' ? utf8(value) : utf8Of(readDer(value))),
       deprecated: encoding === 'raw',
     },
   ]),
 ]);
+
+/** `SourceRepositoryURI` in words. The subject is the token's: that of the certificate is empty. */
+function nameFrom(json: string): string {
+  if (json === 'Subject') return 'Token Subject';
+  return json
+    .replace(/([a-z])([A-Z])/g, '$1 $2')
+    .replace('Issuer V1', 'Issuer')
+    .replace(/^Github /, 'GitHub ');
+}
 
 /** Never throws: what cannot be read is shown as bytes. */
 export function describeExtension(extension: Extension): ExtensionText {

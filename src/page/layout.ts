@@ -36,7 +36,7 @@ ${scripts.map((name) => html`<script type="module" src="page/${name}"></script>\
 ${main}
 </main>
 <footer class="wide">
-<p>Mayfly ${version}. Everything here is public and read only; nothing is loaded from anywhere else.</p>
+<p>Mayfly ${version}. Everything here is read only, and nothing is loaded from anywhere else.</p>
 </footer>
 </body>
 </html>

@@ -112,7 +112,9 @@ function clients({ publicUrl, material, hasTuf, issuers: all, trustFiles }: Inst
     known.length > 0 || machine === undefined
       ? known
       : [{ url: machine.url, validFor: { start: first }, operator: '' }];
-  const markdown = clientInstructions({ ...material, oidcProviders: providers }, hasTuf);
+  // Nobody there has a mail address.
+  const who = known.length > 0 ? 'jane@example.com' : 'IDENTITY';
+  const markdown = clientInstructions({ ...material, oidcProviders: providers }, hasTuf, who);
   const wanted = [
     'trusted_root.json',
     'signing_config.json',
@@ -129,8 +131,8 @@ function clients({ publicUrl, material, hasTuf, issuers: all, trustFiles }: Inst
   return html`<section aria-labelledby="clients"><h2 id="clients">Sign and verify</h2>
 <p>First the trust files, into an empty directory:</p>
 ${codeBlock([...fetches, ...root].join('\n'))}
-<p>Then, in that directory, with <code>FILE</code> for what is signed and <code>jane@example.com</code> for who
-signed it${issuer === undefined ? '' : html` with a token of <code>${issuer}</code>`}:</p>
+<p>Then, in that directory, with <code>FILE</code> for what is signed and <code>${who}</code> for the
+identity in the certificate${issuer === undefined ? '' : html` with a token of <code>${issuer}</code>`}:</p>
 ${instructionsHtml(instructionsOf(markdown).filter(({ name }) => !name.startsWith('policy-controller')))}</section>`;
 }
 
@@ -147,7 +149,7 @@ function issuers({ issuers: all, base }: Instance): Html {
   const rows = all.map(
     ({ url, wildcard, audience, issuerType }) => html`<tr>
 <td><code>${url}</code>${wildcard ? html` <span class="note">every * is one part of the name</span>` : undefined}</td>
-<td>${typeNotes[issuerType] ?? issuerType}</td><td><code>${audience}</code></td></tr>
+<td data-label="Signs for">${typeNotes[issuerType] ?? issuerType}</td><td data-label="Audience"><code>${audience}</code></td></tr>
 `,
   );
   return html`<section aria-labelledby="issuers"><h2 id="issuers">Whose tokens count</h2>

@@ -185,11 +185,12 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   );
   const grpcPort = await startGrpc(config, front, service, closing);
   closing.add(() => inFlight.drain());
-  announce(config, state, logger, { url, grpcPort, trustDir });
+  const pageUrl = config.page === undefined ? undefined : (pageFront?.url ?? `${url}/`);
+  announce(config, state, logger, { url, pageUrl, grpcPort, trustDir });
   return {
     url,
     publicUrl: state.publicUrl,
-    pageUrl: config.page === undefined ? undefined : (pageFront?.url ?? `${url}/`),
+    pageUrl,
     metricsUrl: `http://${urlHost(config.metrics.host)}:${metricsPort}/metrics`,
     grpcPort: grpcPort ?? port,
     dataDir: config.dataDir,
@@ -262,7 +263,7 @@ function announce(
   config: ServeConfig,
   state: State,
   logger: Logger,
-  where: { url: string; grpcPort: number | undefined; trustDir: string },
+  where: { url: string; pageUrl: string | undefined; grpcPort: number | undefined; trustDir: string },
 ): void {
   if (state.ctLog === undefined) {
     logger.warn('CT IS OFF (--ct-log-url=""): certificates are issued without SCT, and nothing records that they were');

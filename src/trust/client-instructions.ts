@@ -8,16 +8,22 @@ export const tufRootFile = 'root.json';
 interface Places {
   readonly ca: string;
   readonly issuer: string;
+  /** Stands for who signed. */
+  readonly who: string;
   readonly tsa: string | undefined;
   readonly rekor: string | undefined;
 }
 
-/** README.md of the bundle: for each client, commands that work as they stand in the unpacked directory. */
-export function clientInstructions(material: TrustMaterial, hasTuf: boolean): string {
+/**
+ * README.md of the bundle: for each client, commands that work as they stand in the unpacked directory; `who` stands in
+ * them for the identity in the certificate.
+ */
+export function clientInstructions(material: TrustMaterial, hasTuf: boolean, who = 'jane@example.com'): string {
   const ca = material.cas[0]?.uri ?? '';
   const places: Places = {
     ca,
     issuer: material.oidcProviders?.[0]?.url ?? 'ISSUER',
+    who,
     tsa: material.tsas?.[0]?.uri,
     rekor: material.rekors?.[0]?.baseUrl,
   };
@@ -35,7 +41,7 @@ export function clientInstructions(material: TrustMaterial, hasTuf: boolean): st
 
 const { trustedRoot, signingConfig, clientTrustConfig, caChain, ctLogKey, tsaChain } = trustFileNames;
 
-function introduction({ ca, issuer }: Places): string {
+function introduction({ ca, issuer, who }: Places): string {
   return `# Trust in ${ca}
 
 Unpack the archive on the client and check what came out; the hash of the archive itself has to come to you by another
@@ -45,25 +51,30 @@ way:
     cd mayfly-trust
     sha256sum -c SHA256SUMS
 
-The commands below are for that directory. FILE is what to sign; jane@example.com is who signed it, with a token of
+The commands below are for that directory. FILE is what to sign; ${who} is who signed it, with a token of
 ${issuer}. Verifying needs no network at all; signing needs ${ca}.
 `;
 }
 
 /** Flags for what a bundle of this instance has: timestamps or not, entries of a Rekor or not. */
 function evidence({ tsa, rekor }: Places): string {
-  return `${tsa === undefined ? '' : ' --use-signed-timestamps'}${rekor === undefined ? ' --insecure-ignore-tlog' : ''}`;
+  return `${tsa === undefined ? '' : '--use-signed-timestamps '}${rekor === undefined ? '--insecure-ignore-tlog ' : ''}`;
 }
 
-function identity({ issuer }: Places): string {
-  return `--certificate-identity jane@example.com --certificate-oidc-issuer ${issuer}`;
+/** The end of a command that verifies, on lines of its own: long ones are hard to read and to check. */
+function verified(places: Places): string {
+  const { issuer, who } = places;
+  return `\\
+      --certificate-identity ${who} --certificate-oidc-issuer ${issuer} \\
+      ${evidence(places)}FILE`;
 }
 
 function cosign3(places: Places): string {
   return `## cosign 3
 
-    cosign sign-blob --yes --signing-config ${signingConfig} --trusted-root ${trustedRoot} --bundle FILE.sigstore.json FILE
-    cosign verify-blob --trusted-root ${trustedRoot} --bundle FILE.sigstore.json ${identity(places)}${evidence(places)} FILE
+    cosign sign-blob --yes --signing-config ${signingConfig} --trusted-root ${trustedRoot} \\
+      --bundle FILE.sigstore.json FILE
+    cosign verify-blob --trusted-root ${trustedRoot} --bundle FILE.sigstore.json ${verified(places)}
 
 Images: the same flags with cosign sign and cosign verify. A machine without a browser adds --identity-token.
 `;
@@ -71,29 +82,31 @@ Images: the same flags with cosign sign and cosign verify. A machine without a b
 
 function cosign2(places: Places): string {
   const { ca, issuer, tsa, rekor } = places;
-  const stamp = tsa === undefined ? '' : ` --timestamp-server-url ${tsa}`;
-  const log = rekor === undefined ? ' --tlog-upload=false' : ` --rekor-url ${rekor}`;
-  const where = `--fulcio-url ${ca} --oidc-issuer ${issuer}${stamp}${log}`;
+  const stamp = tsa === undefined ? '' : `--timestamp-server-url ${tsa} `;
+  const log = rekor === undefined ? '--tlog-upload=false' : `--rekor-url ${rekor}`;
   const format = '--new-bundle-format --bundle FILE.sigstore.json';
   return `## cosign 2 (2.6)
 
-    cosign sign-blob --yes ${where} --trusted-root ${trustedRoot} ${format} FILE
-    cosign verify-blob --trusted-root ${trustedRoot} ${format} ${identity(places)}${evidence(places)} FILE
+    cosign sign-blob --yes --fulcio-url ${ca} --oidc-issuer ${issuer} \\
+      ${stamp}${log} --trusted-root ${trustedRoot} \\
+      ${format} FILE
+    cosign verify-blob --trusted-root ${trustedRoot} ${format} ${verified(places)}
 `;
 }
 
-function sigstorePython({ issuer, rekor }: Places): string {
+function sigstorePython({ issuer, who, rekor }: Places): string {
   const lacking = `
 It refuses to sign or to verify without a Rekor, and this instance has none beside it (mayfly serve --trust-config).
 `;
   return `## sigstore-python (4)
 
     sigstore --trust-config ${clientTrustConfig} sign --bundle FILE.sigstore.json FILE
-    sigstore --trust-config ${clientTrustConfig} verify identity --bundle FILE.sigstore.json --cert-identity jane@example.com --cert-oidc-issuer ${issuer} FILE
+    sigstore --trust-config ${clientTrustConfig} verify identity --bundle FILE.sigstore.json \\
+      --cert-identity ${who} --cert-oidc-issuer ${issuer} FILE
 ${rekor === undefined ? lacking : ''}`;
 }
 
-function sigstoreJs({ issuer, tsa, rekor }: Places): string {
+function sigstoreJs({ issuer, who, tsa, rekor }: Places): string {
   const thresholds = `{ ctlogThreshold: 1, tlogThreshold: ${rekor === undefined ? 0 : 1}, timestampThreshold: ${tsa === undefined ? 0 : 1} }`;
   return `## sigstore-js (@sigstore/verify 3)
 
@@ -106,7 +119,10 @@ function sigstoreJs({ issuer, tsa, rekor }: Places): string {
     const trust = toTrustMaterial(TrustedRoot.fromJSON(json('${trustedRoot}')));
     const entity = toSignedEntity(bundleFromJSON(json('FILE.sigstore.json')), readFileSync('FILE'));
     const verifier = new Verifier(trust, ${thresholds});
-    verifier.verify(entity, { subjectAlternativeName: '^jane@example\\\\.com$', extensions: { issuer: '${issuer}' } });
+    verifier.verify(entity, {
+      subjectAlternativeName: '^${who.replaceAll('.', '\\\\.')}$',
+      extensions: { issuer: '${issuer}' },
+    });
 `;
 }
 

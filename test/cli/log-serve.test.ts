@@ -1,5 +1,5 @@
 import { createPublicKey, X509Certificate } from 'node:crypto';
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { fsckCommand } from '../../src/cli/log-fsck.js';
@@ -87,6 +87,9 @@ test('CA processes submit to a log of its own process, and a restart of it is an
   const dataDir = place.flags['data-dir'] ?? '';
   expect(await fsckCommand(undefined, { dataDir, json: true }, { ...io, interactive: false })).toBe(0);
   expect(JSON.parse(said.join(''))).toMatchObject([{ sound: true, origin: `127.0.0.1:${port}/ctlog`, findings: [] }]);
+  // As it is after a restore: the trust files come with the next start.
+  rmSync(join(dataDir, 'trust'), { recursive: true });
+  expect(await fsckCommand(undefined, { dataDir, json: true }, { ...io, interactive: false })).toBe(0);
 }, 60_000);
 
 describe('with the root alone in --roots', () => {

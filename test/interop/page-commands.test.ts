@@ -39,7 +39,9 @@ test('the commands on the page fetch trust, sign and verify as they stand', asyn
   );
   const blocks = await blocksOf(`http://127.0.0.1:${port}/`);
   const block = (start: string): string => blocks.find((code) => code.startsWith(start)) ?? '';
-  const [sign = '', verify = ''] = block('cosign sign-blob --yes --signing-config').split('\n');
+  const [sign = '', verify = ''] = block('cosign sign-blob --yes --signing-config')
+    .replaceAll(/ \\\n\s+/g, ' ')
+    .split('\n');
   const token = await mustRun(process.execPath, [resolve(projectDir, 'dist/main.js'), 'quickstart', 'token'], {
     cwd: lab.dir,
   });

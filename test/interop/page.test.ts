@@ -173,6 +173,15 @@ describe('a certificate', () => {
     expect(await textOf(page, '.failed')).toContain('Failed:');
   });
 
+  test('is refused when all of the answer is right, of another log with a key of its own', async () => {
+    const other = await openPageLab([jane]);
+    const answer = await (await fetch(`${other.url}page/api/logs/ctlog/entries/0`)).text();
+    await other.close();
+    const page = await open(entry(0), { rewrite: (path, body) => (path.includes('/entries/') ? answer : body) });
+    expect(await textOf(page, '.verdict')).toBe('Refused: the proof does not hold');
+    expect(await textOf(page, '.failed')).toContain('Failed: The log is the one in the list');
+  });
+
   test.each(attacks.map((name, index) => [name, index] as const))('with %s does no harm', async (_, index) => {
     for (const path of [entry(index), `explore?before=${index + 1}&limit=1`]) {
       const page = await open(path, { width: 360 });

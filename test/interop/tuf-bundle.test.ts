@@ -3,10 +3,13 @@ import { join, resolve } from 'node:path';
 import { mustRun, projectDir, run, toolPath } from './command.js';
 import { jane, startTufInstance, type TufInstance } from './tuf-instance.js';
 
-/** The commands of one section of the README, in order. */
+/** The commands of one section of the README, in order, each on one line. */
 function commandsIn(readme: string, heading: string): readonly string[] {
   const section = readme.split(/^## /m).find((part) => part.startsWith(heading)) ?? '';
-  return section.split('\n').flatMap((line) => (line.startsWith('    ') ? [line.trim()] : []));
+  return section
+    .replaceAll(/ \\\n\s+/g, ' ')
+    .split('\n')
+    .flatMap((line) => (line.startsWith('    ') ? [line.trim()] : []));
 }
 
 const tools: Readonly<Record<string, string>> = {

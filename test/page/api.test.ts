@@ -130,6 +130,16 @@ describe('the overview', () => {
     }
   });
 
+  test('has no mail address in the commands of an instance for machines', () => {
+    const { material } = instanceOf(lab.log);
+    const shown = pageOf({
+      issuers: [{ url: 'https://ci.example.com', wildcard: false, audience: 'sigstore', issuerType: 'ci-provider' }],
+      material: { ...material, oidcProviders: [] },
+    });
+    expect(shown).toContain('--certificate-identity IDENTITY --certificate-oidc-issuer https://ci.example.com');
+    expect(shown).not.toContain('jane@');
+  });
+
   test('escapes what the configuration says', () => {
     const text = pageOf({
       issuers: [

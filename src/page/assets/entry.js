@@ -103,6 +103,10 @@ async function verdictOf({ entry, leafInput, checkpoint, auditPath, log: { origi
   }
   const claim = { pem: entry.pem, index: entry.index, leafInput, auditPath, checkpoint, origin, logId, publicKey };
   const steps = await checkEntry(claim, subtle);
+  if (logId !== log.logId) {
+    const detail = `the log ID is ${logId}; the list of logs has ${log.logId}`;
+    steps.push({ name: 'The log is the one in the list', ok: false, detail });
+  }
   const isGood = steps.every(({ ok }) => ok);
   const list = steps.map(({ name, ok, detail }) =>
     el(
@@ -113,7 +117,6 @@ async function verdictOf({ entry, leafInput, checkpoint, auditPath, log: { origi
       textElement(detail),
     ),
   );
-  const sameKey = logId === log.logId ? '' : ' The log ID is not the one that the list of logs gave.';
   const limits =
     'Your browser computed this from the certificate below and the log’s own answers. It did not check that the log shows the same tree to everybody, ' +
     'nor whose key this is: compare the log ID with the one in the trust files you use. The fields on this page were decoded by the server; the certificate below is what counts.';
@@ -122,7 +125,7 @@ async function verdictOf({ entry, leafInput, checkpoint, auditPath, log: { origi
       ? el('p', { class: 'verdict good', text: 'Yes: proven in your browser' })
       : el('p', { class: 'verdict bad', text: 'Refused: the proof does not hold' }),
     el('ol', { class: 'steps' }, ...list),
-    el('p', { class: 'note', text: `${limits}${sameKey}` }),
+    el('p', { class: 'note', text: limits }),
   ];
 }
 

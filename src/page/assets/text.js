@@ -87,7 +87,7 @@ export function textElement(text) {
   element.className = 'value';
   for (const part of visible(text)) {
     if (part.kind === 'plain') {
-      element.append(part.text);
+      appendBreakable(element, part.text);
       continue;
     }
     const span = document.createElement('span');
@@ -97,6 +97,17 @@ export function textElement(text) {
     element.append(span);
   }
   return element;
+}
+
+/**
+ * Long addresses break after a slash or an at sign rather than in a word. What is copied is the text alone.
+ * @param {HTMLElement} element @param {string} text
+ */
+function appendBreakable(element, text) {
+  for (const [i, piece] of text.split(/(?<=[^/:][/@])(?=[^/])/).entries()) {
+    if (i > 0) element.append(document.createElement('wbr'));
+    element.append(piece);
+  }
 }
 
 /**
