@@ -282,7 +282,6 @@ if wanted packaging; then install_packaging; fi
 if wanted vault-transit; then install_vault_transit; fi
 if wanted postgresql; then install_postgresql; fi
 if wanted faketime; then install_faketime; fi
-if wanted fips; then install_fips; fi
 if wanted softhsm; then install_softhsm; fi
 if wanted prometheus; then install_prometheus; fi
 if wanted nginx; then install_nginx; fi
@@ -290,4 +289,6 @@ if wanted chromium; then install_chromium; fi
 if wanted wrk; then install_wrk; fi
 if wanted tesseract; then install_go_module tesseract github.com/transparency-dev/tesseract/cmd/tesseract/posix; fi
 if wanted litewitness; then install_ssh_agent && install_go_module litewitness filippo.io/torchwood/cmd/litewitness; fi
+# Last: what cannot be fetched from another release of Debian keeps nothing else from being there.
+if wanted fips; then install_fips; fi
 say "ready in $cache"
