@@ -1,6 +1,7 @@
 import type { CertificateAuthority } from './ca/authority.js';
 import type { IssuerConfig } from './config/identity-types.js';
 import type { CtLogs, PrecertSubmission, Sct } from './ct/log.js';
+import { encodeSctList } from './ct/sct.js';
 import { AppError } from './errors.js';
 import { toPrincipal } from './identity/issuer-types.js';
 import type { Issuers } from './identity/issuers.js';
@@ -133,7 +134,7 @@ export async function issue(
   const scts = await deps.ctLog.submit(submission, signal);
   const answered = performance.now();
   deps.observe('log', (answered - submitted) / 1000, 0);
-  const certificate = await deps.work.certify({ parts, precertificate, scts }, ca);
+  const certificate = await deps.work.certify({ parts, precertificate, sctList: encodeSctList(scts) }, ca);
   deps.observe('sign', (performance.now() - answered) / 1000, 0);
   return { ...identity, certificate, scts };
 }

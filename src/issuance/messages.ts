@@ -1,6 +1,9 @@
 import type { KeyObject } from 'node:crypto';
 import type { ErrorCode } from '../errors.js';
-import type { CertificateOrder, Precertified, PrecertOrder } from './steps.js';
+import type { KeyAlgorithmName } from '../proof/key-algorithms.js';
+import type { KeyPolicy, KeyRefusal, KeyRequest } from '../proof.js';
+import { type Packed, Packer, Unpacker } from './packed.js';
+import type { CertificateOrder, LeafTemplate, Precertified, PrecertOrder } from './steps.js';
 
 /** A CA whose private key is in memory, as a thread gets it once. */
 export interface ThreadCa {
@@ -14,31 +17,129 @@ export type Job =
   | { readonly id: number; readonly ca: number; readonly step: 'precertify'; readonly order: PrecertOrder }
   | { readonly id: number; readonly ca: number; readonly step: 'certify'; readonly order: CertificateOrder };
 
-/** To a thread: CAs it does not know yet, CAs that no job will name again, and the jobs of one turn of the event loop. */
+/** To a thread: CAs it does not know yet, CAs that no job will name again, and jobs that came at about the same time. */
 export interface ToThread {
   readonly cas: readonly ThreadCa[];
   readonly forget: readonly number[];
-  readonly jobs: readonly Job[];
+  readonly jobs: Packed;
 }
 
 /** An AppError without its cause, which may not be clonable. */
 export interface ThrownError {
   readonly code: ErrorCode;
   readonly detail: string;
-  readonly retryAfterSeconds: number | undefined;
-  readonly rule: string | undefined;
+  readonly retryAfterSeconds?: number | undefined;
+  readonly rule?: string | undefined;
   /** What an unknown error said, for the log. */
-  readonly cause: string | undefined;
+  readonly cause?: string | undefined;
 }
 
 export type Outcome =
-  | { readonly id: number; readonly value: Precertified | Uint8Array }
+  | { readonly id: number; readonly precertified: Precertified }
+  | { readonly id: number; readonly certificate: Uint8Array }
   | { readonly id: number; readonly error: ThrownError };
 
 /** From a thread: outcomes in the order in which they came. */
-export type FromThread = readonly Outcome[];
+export type FromThread = Packed;
 
-/** Bytes alone in their buffer: a message carries a view's whole buffer along, and small Buffers share one of 8 KiB. */
-export function alone(bytes: Uint8Array): Uint8Array {
-  return bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
+export function packJobs(jobs: readonly Job[]): Packed {
+  const packer = new Packer();
+  for (const job of jobs) {
+    packer.add(job.id, job.ca, job.step);
+    if (job.step === 'precertify') packPrecertOrder(packer, job.order);
+    else packer.bytes(job.order.parts.fields, job.order.parts.extensions, job.order.precertificate, job.order.sctList);
+  }
+  return packer.items;
+}
+
+export function unpackJobs(packed: Packed): Job[] {
+  const from = new Unpacker(packed);
+  const jobs: Job[] = [];
+  while (!from.done) {
+    const [id, ca, step] = [from.number(), from.number(), from.text()];
+    if (step === 'precertify') jobs.push({ id, ca, step, order: unpackPrecertOrder(from) });
+    else {
+      const parts = { fields: from.bytes(), extensions: from.bytes() };
+      const order = { parts, precertificate: from.bytes(), sctList: from.bytes() };
+      jobs.push({ id, ca, step: 'certify', order });
+    }
+  }
+  return jobs;
+}
+
+export function packOutcomes(outcomes: readonly Outcome[]): FromThread {
+  const packer = new Packer();
+  for (const outcome of outcomes) {
+    packer.add(outcome.id);
+    if ('precertified' in outcome) {
+      const { key, precertificate, parts, seconds } = outcome.precertified;
+      packer.add('precertified', key.algorithm, key.fingerprint, seconds.proof, seconds.sign);
+      packer.bytes(key.spki, precertificate, parts.fields, parts.extensions);
+    } else if ('certificate' in outcome) packer.add('certificate').bytes(outcome.certificate);
+    else packer.add('error', JSON.stringify(outcome.error));
+  }
+  return packer.items;
+}
+
+export function unpackOutcomes(packed: FromThread): Outcome[] {
+  const from = new Unpacker(packed);
+  const outcomes: Outcome[] = [];
+  while (!from.done) {
+    const [id, kind] = [from.number(), from.text()];
+    if (kind === 'precertified') outcomes.push({ id, precertified: unpackPrecertified(from) });
+    else if (kind === 'certificate') outcomes.push({ id, certificate: from.bytes() });
+    else outcomes.push({ id, error: JSON.parse(from.text()) as ThrownError });
+  }
+  return outcomes;
+}
+
+function unpackPrecertified(from: Unpacker): Precertified {
+  const algorithm = from.text() as KeyAlgorithmName;
+  const fingerprint = from.text();
+  const seconds = { proof: from.number(), sign: from.number() };
+  const key = { algorithm, fingerprint, spki: from.bytes() };
+  return { key, seconds, precertificate: from.bytes(), parts: { fields: from.bytes(), extensions: from.bytes() } };
+}
+
+function packPrecertOrder(packer: Packer, { request, challenges, policy, leaf, logged }: PrecertOrder): void {
+  packRequest(packer, request);
+  packer.add(logged, challenges.length, ...challenges);
+  packer.add([...policy.allowed].join(' '));
+  packer.add(policy.refused === undefined ? '' : JSON.stringify([...policy.refused]));
+  const { serial, notBefore, notAfter, san, extensions } = leaf;
+  packer.add(notBefore.getTime(), notAfter.getTime(), JSON.stringify({ san, extensions })).bytes(serial);
+}
+
+function unpackPrecertOrder(from: Unpacker): PrecertOrder {
+  const request = unpackRequest(from);
+  const logged = from.boolean();
+  const [first = '', ...others] = Array.from({ length: from.number() }, () => from.text());
+  const allowed = new Set(from.text().split(' ') as KeyAlgorithmName[]);
+  const policy = withRefusals({ allowed }, from.text());
+  const times = { notBefore: new Date(from.number()), notAfter: new Date(from.number()) };
+  const names = JSON.parse(from.text()) as Pick<LeafTemplate, 'san' | 'extensions'>;
+  return {
+    request,
+    challenges: [first, ...others],
+    policy,
+    logged,
+    leaf: { ...times, ...names, serial: from.bytes() },
+  };
+}
+
+function withRefusals(policy: KeyPolicy, refused: string): KeyPolicy {
+  if (refused === '') return policy;
+  return { ...policy, refused: new Map(JSON.parse(refused) as [KeyAlgorithmName, KeyRefusal][]) };
+}
+
+function packRequest(packer: Packer, request: KeyRequest): void {
+  if (request.kind === 'csr') packer.add('csr').bytes(request.csr);
+  else if (typeof request.key === 'string') packer.add('text', request.key).bytes(request.proof);
+  else packer.add('bytes').bytes(request.key, request.proof);
+}
+
+function unpackRequest(from: Unpacker): KeyRequest {
+  const kind = from.text();
+  if (kind === 'csr') return { kind, csr: from.bytes() };
+  return { kind: 'publicKey', key: kind === 'text' ? from.text() : from.bytes(), proof: from.bytes() };
 }

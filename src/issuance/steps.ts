@@ -1,5 +1,3 @@
-import type { Sct } from '../ct/log.js';
-import { encodeSctList } from '../ct/sct.js';
 import { AppError } from '../errors.js';
 import { type KeyPolicy, type KeyRequest, type ProvenKey, proveKey } from '../proof.js';
 import { corresponds } from '../x509/precert.js';
@@ -41,7 +39,8 @@ export interface Precertified {
 export interface CertificateOrder {
   readonly parts: TbsParts;
   readonly precertificate: Uint8Array;
-  readonly scts: readonly Sct[];
+  /** TLS bytes of the SignedCertificateTimestampList (RFC 6962 Section 3.3). */
+  readonly sctList: Uint8Array;
 }
 
 /** The CA as the steps need it. */
@@ -73,7 +72,7 @@ export async function precertify(order: PrecertOrder, ca: IssuingKey): Promise<P
  * must never exist (RFC 6962 Section 3.1).
  */
 export async function certify(order: CertificateOrder, ca: IssuingKey): Promise<Uint8Array> {
-  const tbs = assembleTbs(order.parts, sctListExtension(encodeSctList(order.scts)));
+  const tbs = assembleTbs(order.parts, sctListExtension(order.sctList));
   corresponds(order.precertificate, encodeCertificate(tbs, ca.signatureAlgorithm, noSignature));
   return encodeCertificate(tbs, ca.signatureAlgorithm, await ca.sign(tbs));
 }

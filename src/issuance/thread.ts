@@ -2,13 +2,13 @@ import { parentPort } from 'node:worker_threads';
 import { createKeySigner } from '../ca/file-signer.js';
 import { messageOf, toAppError } from '../errors.js';
 import {
-  alone,
-  type FromThread,
   type Job,
   type Outcome,
+  packOutcomes,
   type ThreadCa,
   type ThrownError,
   type ToThread,
+  unpackJobs,
 } from './messages.js';
 import { certify, type IssuingKey, precertify } from './steps.js';
 
@@ -25,7 +25,7 @@ function main(port: NonNullable<typeof parentPort>): void {
   let lastSent = 0;
   const send = (): void => {
     if (outcomes.length === 0) return;
-    port.postMessage(outcomes satisfies FromThread);
+    port.postMessage(packOutcomes(outcomes));
     outcomes = [];
     lastSent = performance.now();
   };
@@ -35,29 +35,27 @@ function main(port: NonNullable<typeof parentPort>): void {
     outcomes.push(outcome);
     if (pending === 0 || performance.now() - lastSent > gatherMs) send();
   };
-  port.on('message', ({ cas: added, forget, jobs }: ToThread) => {
+  port.on('message', ({ cas: added, forget, jobs: packed }: ToThread) => {
+    const jobs = unpackJobs(packed);
     for (const ca of added) cas.set(ca.id, openCa(ca));
     for (const id of forget) cas.delete(id);
     pending += jobs.length;
     lastSent = performance.now();
     // The second steps first: they are nearer to their answer.
-    for (const job of [...jobs].sort(nearerFirst)) {
-      run(job, cas).then(
-        (value) => finished({ id: job.id, value }),
-        (error: unknown) => finished({ id: job.id, error: thrown(error) }),
-      );
+    for (const job of jobs.sort(nearerFirst)) {
+      run(job, cas).then(finished, (error: unknown) => finished({ id: job.id, error: thrown(error) }));
     }
   });
 }
 
 const nearerFirst = (a: Job, b: Job): number => Number(a.step === 'precertify') - Number(b.step === 'precertify');
 
-async function run(job: Job, cas: ReadonlyMap<number, IssuingKey>) {
+async function run(job: Job, cas: ReadonlyMap<number, IssuingKey>): Promise<Outcome> {
+  const { id } = job;
   const ca = cas.get(job.ca);
   if (ca === undefined) throw new Error(`the thread does not know CA ${job.ca}`);
-  if (job.step === 'certify') return alone(await certify(job.order, ca));
-  const { key, precertificate, parts, seconds } = await precertify(job.order, ca);
-  return { key: { ...key, spki: alone(key.spki) }, precertificate: alone(precertificate), parts, seconds };
+  if (job.step === 'certify') return { id, certificate: await certify(job.order, ca) };
+  return { id, precertified: await precertify(job.order, ca) };
 }
 
 function openCa({ privateKey, issuerName, authorityKeyId }: ThreadCa): IssuingKey {

@@ -2,15 +2,15 @@ import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import type { CertificateAuthority } from '../ca/authority.js';
 import { AppError } from '../errors.js';
-import type { KeyRequest } from '../proof.js';
 import {
-  alone,
   type FromThread,
   type Job,
   type Outcome,
+  packJobs,
   type ThreadCa,
   type ThrownError,
   type ToThread,
+  unpackOutcomes,
 } from './messages.js';
 import type { CertificateOrder, Precertified, PrecertOrder } from './steps.js';
 import { type CertificateWork, localWork } from './work.js';
@@ -22,6 +22,8 @@ export interface ThreadedWorkOptions {
   readonly count: number;
   readonly openThread: OpenThread;
   readonly logger: Pick<Logger, 'error' | 'warn'>;
+  /** Whether the request at hand is the only one: then the way to a thread and back would be all that it gains. */
+  readonly isAlone?: () => boolean;
   /** Told of each thread that ended and is replaced. */
   readonly onReplace?: () => void;
 }
@@ -48,6 +50,7 @@ interface Waiting {
  * done by the calling thread: the steps change nothing outside, so doing one again is safe.
  */
 export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork {
+  const { isAlone = () => false } = options;
   const registry = createCaRegistry();
   let closed = false;
   /** Whether this turn of the event loop has signed a certificate already. */
@@ -80,7 +83,8 @@ export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork 
 
   return {
     async precertify(order, ca) {
-      const value = await run({ step: 'precertify', order: { ...order, request: toSend(order.request) } }, ca);
+      if (isAlone()) return localWork.precertify(order, ca);
+      const value = await run({ step: 'precertify', order }, ca);
       return value === undefined ? localWork.precertify(order, ca) : (value as Precertified);
     },
     async certify(order, ca) {
@@ -140,13 +144,13 @@ function openMember(worker: Worker, onEnd: (reason: string) => void): Member {
   let cas: ThreadCa[] = [];
   const flush = (): void => {
     if (jobs.length === 0) return;
-    const message: ToThread = { cas, forget: forgotten(knownCas), jobs };
+    const message: ToThread = { cas, forget: forgotten(knownCas), jobs: packJobs(jobs) };
     jobs = [];
     cas = [];
     if (!ended) worker.postMessage(message);
   };
-  worker.on('message', (outcomes: FromThread) => {
-    for (const outcome of outcomes) {
+  worker.on('message', (packed: FromThread) => {
+    for (const outcome of unpackOutcomes(packed)) {
       const request = waiting.get(outcome.id);
       waiting.delete(outcome.id);
       if (request !== undefined) settle(request, outcome);
@@ -184,15 +188,9 @@ function openMember(worker: Worker, onEnd: (reason: string) => void): Member {
   };
 }
 
-function toSend(request: KeyRequest): KeyRequest {
-  if (request.kind === 'csr') return { kind: 'csr', csr: alone(request.csr) };
-  const key = typeof request.key === 'string' ? request.key : alone(request.key);
-  return { kind: 'publicKey', key, proof: alone(request.proof) };
-}
-
 function settle({ resolve, reject }: Waiting, outcome: Outcome): void {
-  if ('value' in outcome) resolve(outcome.value);
-  else reject(toError(outcome.error));
+  if ('error' in outcome) reject(toError(outcome.error));
+  else resolve('certificate' in outcome ? outcome.certificate : outcome.precertified);
 }
 
 function toError({ code, detail, retryAfterSeconds, rule, cause }: ThrownError): AppError {

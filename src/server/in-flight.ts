@@ -9,6 +9,8 @@ export interface InFlight {
   /** Refuses new work and resolves when the rest is done. */
   drain(): Promise<void>;
   readonly draining: () => boolean;
+  /** How much is under way. */
+  readonly active: () => number;
 }
 
 /** The work that began between two calls of `settled`. */
@@ -23,6 +25,7 @@ interface Batch {
 export function createInFlight(): InFlight {
   let batch: Batch = { count: 0, before: Promise.resolve() };
   let draining = false;
+  let active = 0;
 
   function settled(): Promise<void> {
     const ended = batch;
@@ -38,15 +41,18 @@ export function createInFlight(): InFlight {
         throw new AppError('SHUTTING_DOWN', 'try again; another start of it may answer', { retryAfterSeconds: 2 });
       const mine = batch;
       mine.count++;
+      active++;
       try {
         return await work();
       } finally {
         mine.count--;
+        active--;
         if (mine.count === 0) mine.idle?.();
       }
     },
     settled,
     draining: () => draining,
+    active: () => active,
     drain() {
       draining = true;
       return settled();

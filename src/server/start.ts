@@ -32,7 +32,7 @@ import { createMetricsServer } from './metrics-server.js';
 import { openPolicy } from './open-policy.js';
 import { openPageFront, openPageOf } from './page.js';
 import { readinessChecks } from './readiness.js';
-import { openState, type State } from './state.js';
+import { openState, type State, type StateDeps } from './state.js';
 import { openTrust } from './trust.js';
 import { openTuf } from './tuf.js';
 
@@ -113,7 +113,7 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   const inFlight = createInFlight();
   const opening = { environment: deps.environment, logger, metrics, clock, closing, inFlight, tracing };
   const state = await openState(config, url, opening);
-  const work = openWork(config, logger, metrics, deps.openThread);
+  const work = openWork(config, opening, deps.openThread);
   closing.add(() => work.close());
   const limits = createLimits(config.limits, {
     now: () => performance.now(),
@@ -213,15 +213,14 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
 /** One thread for each core but the first, which the main thread keeps busy with HTTP and the log. */
 function openWork(
   config: ServeConfig,
-  logger: Logger,
-  metrics: Metrics,
+  { logger, metrics, inFlight }: Pick<StateDeps, 'logger' | 'metrics' | 'inFlight'>,
   openThread: OpenThread | undefined,
 ): CertificateWork {
   const count = config.workers === 'auto' ? availableParallelism() - 1 : config.workers;
   const onReplace = (): void => metrics.threadReplacements.inc();
   return openThread === undefined || count === 0
     ? localWork
-    : openThreadedWork({ count, openThread, logger, onReplace });
+    : openThreadedWork({ count, openThread, logger, onReplace, isAlone: () => inFlight.active() === 1 });
 }
 
 /** Loads OpenTelemetry only for those who want traces: it takes as long to load as the rest of the server. */

@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { pino } from 'pino';
 import type { CertificateAuthority } from '../../src/ca/authority.js';
 import { createEphemeralCa } from '../../src/ca/ephemeral.js';
+import { encodeSctList } from '../../src/ct/sct.js';
 import type { PrecertOrder } from '../../src/issuance/steps.js';
 import { openThreadedWork } from '../../src/issuance/threads.js';
 import { type CertificateWork, localWork } from '../../src/issuance/work.js';
@@ -61,6 +62,8 @@ function order(overrides: Partial<PrecertOrder> = {}, curve = 'P-256'): PrecertO
   };
 }
 
+const sctList = () => encodeSctList([sct()]);
+
 const sct = () => ({
   logId: randomBytes(32),
   timestamp: BigInt(Date.now()),
@@ -74,7 +77,7 @@ test.each([1, 2])('%i threads make certificates that the CA has signed and that 
   await Promise.all(
     orders.map(async (one) => {
       const { precertificate, parts, key } = await made.precertify(one, ca);
-      const certificate = new X509Certificate(await made.certify({ parts, precertificate, scts: [sct()] }, ca));
+      const certificate = new X509Certificate(await made.certify({ parts, precertificate, sctList: sctList() }, ca));
       expect(certificate.verify(ca.signer.publicKey)).toBe(true);
       expect(new X509Certificate(precertificate).verify(ca.signer.publicKey)).toBe(true);
       expect(certificate.publicKey.export({ type: 'spki', format: 'pem' })).toBe(
@@ -93,7 +96,7 @@ test('a thread and the calling thread make the same bytes of everything that is 
   const near = await localWork.precertify(one, ca);
   expect(Buffer.from(far.parts.fields)).toEqual(Buffer.from(near.parts.fields));
   expect(Buffer.from(far.parts.extensions)).toEqual(Buffer.from(near.parts.extensions));
-  expect(far.key).toEqual({ ...near.key, spki: new Uint8Array(near.key.spki) });
+  expect({ ...far.key, spki: Buffer.from(far.key.spki) }).toEqual({ ...near.key, spki: Buffer.from(near.key.spki) });
 });
 
 test('what a thread refuses comes back with its code and its message', async () => {
@@ -109,7 +112,7 @@ test('what a thread refuses comes back with its code and its message', async () 
 test('a certificate that is not what its precertificate promised is refused by a thread too', async () => {
   const made = work(2);
   const [one, other] = await Promise.all([made.precertify(order(), ca), made.precertify(order(), ca)]);
-  const mixed = { parts: one.parts, precertificate: other.precertificate, scts: [sct()] };
+  const mixed = { parts: one.parts, precertificate: other.precertificate, sctList: sctList() };
   await expect(made.certify(mixed, ca)).rejects.toMatchObject({ code: 'INTERNAL' });
 });
 
@@ -161,3 +164,11 @@ test('with threads that cannot start, the calling thread does the work', async (
 function detailOf(error: unknown): unknown {
   return typeof error === 'object' && error !== null && 'detail' in error ? error.detail : undefined;
 }
+
+test('a request that is alone is served without a thread', async () => {
+  const made = openThreadedWork({ count: 1, openThread, logger, isAlone: () => true });
+  opened.push(made);
+  const served = made.precertify(order(), ca);
+  expect(made.threads().jobs).toBe(0);
+  await expect(served).resolves.toBeDefined();
+});
