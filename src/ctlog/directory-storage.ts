@@ -26,7 +26,7 @@ export interface DirectoryStorageOptions {
 /**
  * A log in a directory. Public, 0644 in 0755: `checkpoint`, `tile/`, `issuer/`. The writer's, 0600 in 0700: `.writer/`
  * with `lock`, `committed` (the commit point, a SlotFile), `journal` (a StageJournal) and `stages/` for what the journal
- * has no room for. A commit is two writes in place and two fdatasyncs.
+ * has no room for. A commit is two durable writes in place.
  *
  * Directories of before the journal and the slots are read as they are, and get both when they are written.
  *

@@ -1,22 +1,20 @@
-import fs from 'node:fs';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { uint } from '../ct/tls.js';
 import { AppError } from '../errors.js';
 import {
   closeFile,
-  openFile,
+  openDurable,
   paddedToPages,
   pageBytes,
   readIfExists,
   replaceFile,
-  syncData,
   syncPath,
-  writeAt,
+  writeDurably,
 } from './durable-file.js';
 
 /**
- * A small value in a file that is replaced durably by one write and one fdatasync. The file never changes its length, so
+ * A small value in a file that is replaced durably by one write. The file never changes its length, so
  * that nothing but the data has to reach the disk; create, rename and the directory's fsync would take several times as
  * long.
  *
@@ -44,14 +42,13 @@ export class SlotFile {
     whole.set(encodeSlot(1, value), slotOffset(0));
     await replaceFile(path, temporary, whole, { mode: 0o600, sync: true });
     await syncPath(dirname(path));
-    return new SlotFile(await openFile(path, fs.constants.O_RDWR));
+    return new SlotFile(await openDurable(path));
   }
 
   /** Durable when it resolves. After a rejection the file holds this value or the one before; make it anew. */
   async write(value: Uint8Array): Promise<void> {
     const { slot, sequence } = this.#next;
-    await writeAt(this.#fd, encodeSlot(sequence, value), slotOffset(slot));
-    await syncData(this.#fd);
+    await writeDurably(this.#fd, encodeSlot(sequence, value), slotOffset(slot));
     this.#next = { slot: 1 - slot, sequence: sequence + 1 };
   }
 

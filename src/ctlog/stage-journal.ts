@@ -5,14 +5,14 @@ import { crc32 } from 'node:zlib';
 import { TlsReader, uint, vector } from '../ct/tls.js';
 import {
   closeFile,
-  openFile,
+  openDurable,
   paddedToPages,
   pageBytes,
   readIfExists,
   replaceFile,
-  syncData,
   syncPath,
   writeAt,
+  writeDurably,
 } from './durable-file.js';
 
 /** A stage as it lies in the journal. */
@@ -24,8 +24,8 @@ interface Entry {
 }
 
 /**
- * Stages in one file of fixed length whose every byte was written before, so that a stage is durable after one write and
- * one fdatasync: neither a directory nor the file's own record has to reach the disk.
+ * Stages in one file of fixed length whose every byte was written before, so that a stage is durable after one write:
+ * neither a directory nor the file's own record has to reach the disk.
  *
  * A page with a signature and a random id; a page with the lowest sequence number that is still wanted and its CRC-32;
  * then records that begin on pages: id, length of what follows, its CRC-32, sequence number, name, bytes. Space is used
@@ -54,7 +54,7 @@ export class StageJournal {
     if (bytes === undefined) return undefined;
     const found = scan(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     if (found === undefined) throw new Error(`${path} is not a journal of stages that this version can read`);
-    return new StageJournal(await openFile(path, fs.constants.O_RDWR), found);
+    return new StageJournal(await openDurable(path), found);
   }
 
   /** Makes an empty journal of `size` bytes; rejects, leaving `path` as it was, when the disk has no room for it. */
@@ -70,7 +70,7 @@ export class StageJournal {
       await fs.promises.rm(temporary, { force: true });
       throw error;
     }
-    const fd = await openFile(path, fs.constants.O_RDWR);
+    const fd = await openDurable(path);
     return new StageJournal(fd, { id, end: size, entries: new Map(), sequence: 0 });
   }
 
@@ -87,8 +87,7 @@ export class StageJournal {
     if (offset === undefined) return false;
     // Also of a write that fails: what it left of itself must not be taken for a later one.
     this.#sequence = sequence;
-    await writeAt(this.#fd, record, offset);
-    await syncData(this.#fd);
+    await writeDurably(this.#fd, record, offset);
     // Deleted first, so that a name that is staged again becomes the newest.
     this.#entries.delete(name);
     this.#entries.set(name, { sequence, offset, length: record.length });
@@ -120,8 +119,7 @@ export class StageJournal {
     await writeAt(this.#fd, paddedToPages([uint(crc32(wanted), 4), wanted]), wantedOffset);
     if (!durable) return;
     // One that is newer than others that stay is not covered by their number.
-    for (const { offset } of gone) await writeAt(this.#fd, Buffer.alloc(pageBytes), offset);
-    await syncData(this.#fd);
+    for (const { offset } of gone) await writeDurably(this.#fd, Buffer.alloc(pageBytes), offset);
   }
 
   close(): Promise<void> {
