@@ -35,17 +35,6 @@ export function signDigitally(data: Uint8Array, key: KeyObject): Uint8Array {
   return encode(requireAlgorithm(key), sign('sha256', data, key));
 }
 
-/** `signDigitally` on libuv's thread pool. */
-export function signDigitallyInPool(data: Uint8Array, key: KeyObject): Promise<Uint8Array> {
-  const algorithm = requireAlgorithm(key);
-  return new Promise((resolve, reject) => {
-    sign('sha256', data, key, (error, signature) => {
-      if (error === null) resolve(encode(algorithm, signature));
-      else reject(error);
-    });
-  });
-}
-
 /** Whether `signed`, a DigitallySigned struct, is a signature of `data` by `key`; malformed input is simply false. */
 export function verifyDigitally(data: Uint8Array, signed: Uint8Array, key: KeyObject): boolean {
   const parsed = parse(signed);

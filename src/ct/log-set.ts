@@ -102,7 +102,7 @@ function checkPolicy(members: readonly LogSetMember[], required: number): void {
   throw new AppError('STARTUP', `${found}; expected a number from 1 to ${embedding}`);
 }
 
-type Ask = (log: CtLog, limit: AbortSignal) => Promise<Sct>;
+type Ask = (log: CtLog, limit: AbortSignal | undefined) => Promise<Sct>;
 
 /** The first `required` SCTs; throws as soon as too many logs have failed. */
 function fastest(
@@ -111,6 +111,8 @@ function fastest(
   ask: Ask,
   signal: AbortSignal | undefined,
 ): Promise<readonly Sct[]> {
+  const [only] = logs;
+  if (only !== undefined && logs.length === 1) return ask(only, signal).then((sct) => [sct], rethrowKnown);
   const hopeless = new AbortController();
   const limit = signal === undefined ? hopeless.signal : AbortSignal.any([signal, hopeless.signal]);
   return new Promise((resolve, reject) => {
@@ -130,6 +132,10 @@ function fastest(
     };
     for (const log of logs) ask(log, limit).then(had, failed);
   });
+}
+
+function rethrowKnown(error: unknown): never {
+  throw knownError(error);
 }
 
 function knownError(error: unknown): AppError {

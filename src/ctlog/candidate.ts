@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { SignedEntry } from '../ct/leaf.js';
 import { encodeSignedEntry } from '../ct/leaf.js';
 import { encodeLeafIndex } from '../ct/leaf-index.js';
@@ -21,12 +21,12 @@ export interface Candidate {
 }
 
 export function issuerChain(certificates: readonly Uint8Array[]): IssuerChain {
-  return { certificates, fingerprints: certificates.map((der) => createHash('sha256').update(der).digest()) };
+  return { certificates, fingerprints: certificates.map((der) => hash('sha256', der, 'buffer')) };
 }
 
 /** SHA-256 over entry type and signed_entry: two submissions with the same key are one entry. */
 export function dedupeKey(entry: SignedEntry): Uint8Array {
-  return createHash('sha256').update(encodeSignedEntry(entry)).digest();
+  return hash('sha256', encodeSignedEntry(entry), 'buffer');
 }
 
 /** The entry as it stands in the tree at `index`; `timestamp` in milliseconds since the epoch. */
