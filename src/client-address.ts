@@ -1,4 +1,4 @@
-import { isIP } from 'node:net';
+import { isIP, isIPv4 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6;
@@ -26,6 +26,8 @@ export function parseAddressRange(text: string): AddressRange | undefined {
  */
 export function clientAddressOf(trusted: readonly AddressRange[] | undefined): ClientAddress {
   return (peer, forwardedFor) => {
+    // The common case, without the package: the kernel writes an IPv4 address in one way only.
+    if (trusted === undefined && peer !== undefined && isIPv4(peer)) return peer;
     const connected = peer === undefined ? undefined : parse(peer);
     if (connected === undefined || trusted === undefined) return connected?.toString();
     let client = connected;

@@ -52,11 +52,12 @@ function refuseDuplicateKeys(text: string): void {
   }
 }
 
+/** The quote that ends the string begun at `start`: the next one behind an even number of backslashes. */
 function endOfString(text: string, start: number): number {
-  for (let i = start + 1; i < text.length; i++) {
-    const char = text.charCodeAt(i);
-    if (char === 0x5c /* \ */) i++;
-    else if (char === 0x22) return i;
+  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    let before = end;
+    while (text.charCodeAt(before - 1) === 0x5c) before--;
+    if ((end - before) % 2 === 0) return end;
   }
   return text.length;
 }

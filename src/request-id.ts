@@ -1,6 +1,9 @@
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
-/** 128 random bits in hex, or the caller's own id when it is harmless in a log line (at most 64 of A-Z a-z 0-9 . _ -). */
+/**
+ * 32 hex digits with 122 random bits, or the caller's own id when it is harmless in a log line (at most 64 of
+ * A-Z a-z 0-9 . _ -). A UUID comes out of a pool of random bytes; 16 bytes alone take 10 µs.
+ */
 export function requestIdOf(given: string | undefined): string {
-  return given !== undefined && /^[\w.-]{1,64}$/.test(given) ? given : randomBytes(16).toString('hex');
+  return given !== undefined && /^[\w.-]{1,64}$/.test(given) ? given : randomUUID().replaceAll('-', '');
 }

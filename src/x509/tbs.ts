@@ -44,6 +44,7 @@ const usage = Buffer.concat([
 ]);
 const subjectKeyIdOid = encodeOid('2.5.29.14');
 const authorityKeyIdOid = encodeOid('2.5.29.35');
+const sctListOid = encodeOid('1.3.6.1.4.1.11129.2.4.2');
 const sanOidCritical = Buffer.concat([encodeOid('2.5.29.17'), critical]);
 
 /** Last extension first, as the writer works from the end. */
@@ -60,7 +61,7 @@ export const poisonExtension: Uint8Array = encodeExtension('1.3.6.1.4.1.11129.2.
 
 /** The embedded SCT list (RFC 6962 Section 3.3) from its TLS-encoded SignedCertificateTimestampList. */
 export function sctListExtension(list: Uint8Array): Uint8Array {
-  return encodeExtension('1.3.6.1.4.1.11129.2.4.2', false, encodeElement(tag.octetString, list));
+  return encodeSequence(sctListOid, encodeElement(tag.octetString, encodeElement(tag.octetString, list)));
 }
 
 /**
