@@ -10,6 +10,7 @@ import { signBlob, verifyBlob } from './cosign.js';
 import { type Lab, openLab } from './lab.js';
 import { type Moto, startMoto } from './moto.js';
 import { type OidcIssuer, startOidcIssuer } from './oidc-issuer.js';
+import { type OpenBao, startOpenBao } from './openbao.js';
 import { type KeyKind, makeCa } from './openssl-ca.js';
 import { ownTrustFiles } from './trust-files.js';
 import { startVaultTransit, type VaultTransit } from './vault-transit.js';
@@ -21,6 +22,7 @@ let lab: Lab;
 let issuer: OidcIssuer;
 let moto: Moto;
 let vault: VaultTransit;
+let bao: OpenBao;
 
 beforeAll(async () => {
   lab = await openLab();
@@ -29,6 +31,7 @@ beforeAll(async () => {
   );
   moto = lab.keep(await startMoto(lab.dir));
   vault = lab.keep(await startVaultTransit(lab.dir));
+  bao = lab.keep(await startOpenBao(lab.dir));
 });
 afterAll(() => lab.close());
 
@@ -53,6 +56,10 @@ async function vaultKey(type: string, name = type): Promise<KmsKey> {
   const { keys } = await vault.call(`keys/${name}`, { type, exportable: true, allow_plaintext_backup: true });
   const publicKey = (keys as Record<string, { public_key: string }>)['1']?.public_key ?? '';
   return { uri: `hashivault://${name}`, publicKey, env: vault.env };
+}
+
+async function baoKey(type: string, name = type): Promise<KmsKey> {
+  return { uri: `openbao://${name}`, ...(await bao.createKey(type, name)) };
 }
 
 /** A chain whose issuing certificate is for the key in the KMS, under a root that openssl made. */
@@ -82,6 +89,9 @@ test.each<[string, KeyKind, () => Promise<KmsKey>]>([
   ['P-256 in Vault', 'P-256', () => vaultKey('ecdsa-p256')],
   ['P-384 in Vault', 'P-384', () => vaultKey('ecdsa-p384')],
   ['RSA in Vault', 'RSA-3072', () => vaultKey('rsa-3072')],
+  ['P-256 in OpenBao', 'P-256', () => baoKey('ecdsa-p256')],
+  ['P-384 in OpenBao', 'P-384', () => baoKey('ecdsa-p384')],
+  ['RSA in OpenBao', 'RSA-3072', () => baoKey('rsa-3072')],
 ])('cosign verifies what a CA with %s issues', async (name, kind, makeKey) => {
   const dir = join(lab.dir, name.replaceAll(' ', '-'));
   await mkdir(dir);
@@ -104,26 +114,32 @@ async function signAndVerify(dir: string, ca: CaServer): Promise<void> {
   expect(verified).toMatchObject({ code: 0, stderr: expect.stringContaining('Verified OK') });
 }
 
-test('a rotation of the key in Vault changes nothing, neither at once nor after a restart', async () => {
-  const dir = join(lab.dir, 'rotation');
-  await mkdir(dir);
-  const key = await vaultKey('ecdsa-p256', 'rotating');
-  const chainPath = await makeChain(dir, 'P-256', key.publicKey);
-  let ca = await start(dir, key, chainPath);
-  try {
-    await vault.call('keys/rotating/rotate', {});
-    await signAndVerify(dir, ca);
-    await ca.close();
-    // In a directory of its own: the first one's log belongs to the first one's port.
-    const second = join(dir, 'second');
-    await mkdir(second);
-    ca = await start(second, key, chainPath);
-    expect(ca.printed()).toContain('version 1');
-    await signAndVerify(second, ca);
-  } finally {
-    await ca.close();
-  }
-});
+test.each([
+  ['Vault', vaultKey, () => vault.call('keys/rotating/rotate', {})],
+  ['OpenBao', baoKey, () => bao.rotateKey('rotating')],
+])(
+  'a rotation of the key in %s changes nothing, neither at once nor after a restart',
+  async (name, makeKey, rotate) => {
+    const dir = join(lab.dir, `rotation-${name}`);
+    await mkdir(dir);
+    const key = await makeKey('ecdsa-p256', 'rotating');
+    const chainPath = await makeChain(dir, 'P-256', key.publicKey);
+    let ca = await start(dir, key, chainPath);
+    try {
+      await rotate();
+      await signAndVerify(dir, ca);
+      await ca.close();
+      // In a directory of its own: the first one's log belongs to the first one's port.
+      const second = join(dir, 'second');
+      await mkdir(second);
+      ca = await start(second, key, chainPath);
+      expect(ca.printed()).toContain('version 1');
+      await signAndVerify(second, ca);
+    } finally {
+      await ca.close();
+    }
+  },
+);
 
 interface Outage {
   readonly key: KmsKey;
@@ -145,6 +161,21 @@ async function killedVault(): Promise<Outage> {
   };
 }
 
+async function killedBao(): Promise<Outage> {
+  return {
+    key: await baoKey('ecdsa-p256', 'killed'),
+    begin: () => bao.kill(),
+    async end() {
+      await bao.restart();
+      await bao.unseal();
+    },
+  };
+}
+
+async function sealedBao(): Promise<Outage> {
+  return { key: await baoKey('ecdsa-p256', 'sealed'), begin: () => bao.seal(), end: () => bao.unseal() };
+}
+
 async function hangingAws(): Promise<Outage> {
   const key = await awsKey('ECC_NIST_P256', 'alias/outage');
   return {
@@ -156,6 +187,8 @@ async function hangingAws(): Promise<Outage> {
 
 test.each([
   ['Vault killed', killedVault],
+  ['OpenBao killed', killedBao],
+  ['OpenBao sealed', sealedBao],
   ['AWS KMS hanging', hangingAws],
 ])(
   'with %s under load requests are answered 503, and the CA issues again by itself when it is back',
