@@ -183,7 +183,8 @@ test.each([
   [30, ['ends in 30 days']],
   [7, ['ends in 7 days']],
   [2, ['ends in 2 days']],
-  [0.5, ['ends in 0 days']],
+  [0.5, ['ends in 12 hours']],
+  [0.5 / 24, ['ends in 30 minutes']],
   [-1, ['has ended']],
 ])('%s days before its end a certificate is warned of: %j', async (days, expected) => {
   const ca = await newCa('a', 100);
