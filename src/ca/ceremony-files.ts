@@ -83,9 +83,13 @@ export async function leftovers(path: string): Promise<readonly string[]> {
 /**
  * Writes files to paths of the caller's choice, none of which may exist. All are written and flushed under staged names
  * first; they then get their own in the order given, so that a crash in between leaves a beginning of the list. When one
- * cannot be placed, those before it are taken back. Throws AppError STARTUP.
+ * cannot be placed, those before it are taken back. Throws AppError STARTUP. `hardLink` is the file system's.
  */
-export async function writeFiles(files: readonly CeremonyFile[], id: string): Promise<void> {
+export async function writeFiles(
+  files: readonly CeremonyFile[],
+  id: string,
+  hardLink: (from: string, to: string) => Promise<void> = link,
+): Promise<void> {
   checkUnused(files.map(({ path }) => path));
   const stagedName = ({ path }: CeremonyFile): string => `${resolve(path)}.new-${id}`;
   const placed: string[] = [];
@@ -98,8 +102,7 @@ export async function writeFiles(files: readonly CeremonyFile[], id: string): Pr
     }
     for (const file of files) {
       current = file.path;
-      // Unlike a rename, a link never replaces a file that somebody else put there meanwhile.
-      await link(stagedName(file), file.path);
+      await placeFile(file, stagedName(file), hardLink);
       placed.push(file.path);
       await syncDirectory(dirname(resolve(file.path)));
     }
@@ -108,6 +111,30 @@ export async function writeFiles(files: readonly CeremonyFile[], id: string): Pr
     throw explain(cause, current);
   } finally {
     for (const file of files) await discard(stagedName(file));
+  }
+}
+
+/** Unlike a rename, a link never replaces a file that somebody else put there meanwhile. */
+async function placeFile(
+  file: CeremonyFile,
+  staged: string,
+  hardLink: (from: string, to: string) => Promise<void>,
+): Promise<void> {
+  try {
+    await hardLink(staged, file.path);
+  } catch (cause) {
+    // FAT, the file system of USB sticks, has no links.
+    if (!isCode(cause, 'EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS')) throw cause;
+    await writeWhole(file);
+  }
+}
+
+async function writeWhole(file: CeremonyFile): Promise<void> {
+  try {
+    await writeNewFile(file.path, file.content, modeOf(file));
+  } catch (cause) {
+    if (!isCode(cause, 'EEXIST')) await discard(file.path);
+    throw cause;
   }
 }
 

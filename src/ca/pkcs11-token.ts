@@ -153,6 +153,15 @@ function numberOf(value: Buffer): number {
   return value.readUIntLE(0, Math.min(6, value.length));
 }
 
+/** Which private keys a token has, for whoever named another one. */
+function labelsOf(pkcs11js: Module, api: Api, session: Handle): string {
+  const keys = find(api, session, [{ type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_PRIVATE_KEY }]);
+  const labels = keys.slice(0, 10).map((key) => `"${attribute(api, session, key, pkcs11js.CKA_LABEL).toString()}"`);
+  return keys.length === 0
+    ? 'it shows none at all'
+    : `it has ${labels.join(', ')}${keys.length > labels.length ? ' …' : ''}`;
+}
+
 interface PrivateKey {
   readonly handle: Handle;
   readonly id: Buffer;
@@ -165,7 +174,10 @@ function findPrivateKey(pkcs11js: Module, api: Api, session: Handle, label: stri
     { type: pkcs11js.CKA_LABEL, value: Buffer.from(label) },
   ]);
   const [handle, other] = found;
-  if (handle === undefined) throw new Error('the token has no private key with this label');
+  if (handle === undefined) {
+    const known = labelsOf(pkcs11js, api, session);
+    throw new Error(`the token has no private key with this label; ${known}`);
+  }
   if (other !== undefined) throw new Error(`the token has ${found.length} private keys with this label; expected one`);
   return {
     handle,

@@ -7,20 +7,22 @@ export function isCode(error: unknown, ...codes: readonly string[]): boolean {
 }
 
 /**
- * Reads a file that holds a secret. Throws AppError STARTUP when it is missing or unreadable, or when others than this
- * process's user can read or write it.
+ * Reads a file that holds a secret, which messages call `what`. Throws AppError STARTUP when it is missing or unreadable, or
+ * when others than this process's user can read or write it.
  */
-export async function readPrivateFile(path: string): Promise<string> {
+export async function readPrivateFile(path: string, what = 'key file'): Promise<string> {
   let handle: FileHandle | undefined;
   try {
     handle = await open(path, 'r');
     // The opened file is the one examined: a name can be made to point elsewhere in between.
-    const { mode, uid } = await handle.stat();
+    const stats = await handle.stat();
+    if (stats.isDirectory()) throw new TypeError('it is a directory');
+    const { mode, uid } = stats;
     if (isOpenToOthers(mode) && !(await isMountedSecret(path, mode, uid))) {
       const found = (mode & 0o777).toString(8).padStart(4, '0');
       throw new AppError(
         'STARTUP',
-        `the key file ${path} has the mode ${found}, so that others can use it; run: chmod 600 ${quoted(path)} ` +
+        `the ${what} ${path} has the mode ${found}, so that others can use it; run: chmod 600 ${quoted(path)} ` +
           '(for a Kubernetes Secret: defaultMode 0400, or fsGroup)',
       );
     }
@@ -28,7 +30,7 @@ export async function readPrivateFile(path: string): Promise<string> {
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
     const why = isCode(cause, 'ENOENT') ? 'it is missing' : messageOf(cause);
-    throw new AppError('STARTUP', `cannot read the key file ${path}: ${why}`, { cause });
+    throw new AppError('STARTUP', `cannot read the ${what} ${path}: ${why}`, { cause });
   } finally {
     await handle?.close();
   }

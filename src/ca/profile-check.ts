@@ -1,7 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import { messageOf } from '../errors.js';
 import { DerError } from '../x509/der.js';
-import { decodePemAll, PemError } from '../x509/pem.js';
+import { decodePemAll, PemError, pemLabels } from '../x509/pem.js';
 import { purposeOid } from './profile.js';
 import { isSignedBy, names, type Position, type ProfileLink, readLink } from './profile-link.js';
 import { type ChainPurpose, type RuleContext, rulesFor } from './profile-rules.js';
@@ -37,6 +37,7 @@ export function checkProfile(pem: string | Uint8Array, options: ProfileOptions):
   if (first === undefined || findings.length > 0) return findings;
   const purpose = options.purpose ?? purposeOf(first);
   return [
+    ...strayFindings(pem),
     ...keyFindings(links, options.publicKey),
     ...links.flatMap((link) => {
       const context = { position: positionOf(link, links, purpose), purpose, now: options.now };
@@ -84,6 +85,21 @@ function readPem(pem: string | Uint8Array): readonly Uint8Array[] | string {
     if (cause instanceof PemError) return `the chain cannot be read: ${cause.message}`;
     throw cause;
   }
+}
+
+/** What lies among the certificates and is passed over by whoever reads the chain. */
+function strayFindings(pem: string | Uint8Array): readonly Finding[] {
+  const labels = new Set(pemLabels(pem).filter((label) => label !== 'CERTIFICATE'));
+  return [...labels].map((label) => {
+    if (label.endsWith('PRIVATE KEY')) {
+      const message = `the file holds a private key ("${label}"), and a chain is for everybody; expected the key in a file of its own`;
+      return { level: 'warning', rule: 'stray-block', message };
+    }
+    // Certificates in a form that nobody reads here: the chain is not what it looks like.
+    const isMissing = label.endsWith('CERTIFICATE') || label.endsWith('PKCS7');
+    const message = `the PEM block "${label}" is passed over; expected "CERTIFICATE"`;
+    return { level: isMissing ? 'error' : 'warning', rule: 'stray-block', message };
+  });
 }
 
 /** A chain of one certificate is a root that issues by itself. */

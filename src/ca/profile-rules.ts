@@ -2,6 +2,7 @@ import { keyUsageBit } from '../x509/certificate.js';
 import { extensionOid, purposeOid } from './profile.js';
 import type { Position, ProfileLink } from './profile-link.js';
 import { keyKinds, kindOf } from './signature-algorithm.js';
+import { describeTimeLeft } from './time-left.js';
 
 /** The CA whose leaves sign code, or a timestamp authority. */
 export type ChainPurpose = 'codeSigning' | 'timeStamping';
@@ -135,8 +136,10 @@ const commonRules: readonly Rule[] = [
     return now > notAfter.getTime() ? `has expired at ${notAfter.toISOString()}` : undefined;
   }),
   warning('validity', ({ certificate: { notAfter } }, { now }) => {
-    const days = Math.floor((notAfter.getTime() - now) / dayMs);
-    return days >= 0 && days < warnDays ? `expires in ${days} days, at ${notAfter.toISOString()}` : undefined;
+    const leftMs = notAfter.getTime() - now;
+    return leftMs >= 0 && leftMs < warnDays * dayMs
+      ? `expires in ${describeTimeLeft(leftMs)}, at ${notAfter.toISOString()}`
+      : undefined;
   }),
   error('critical-extension', ({ certificate: { extensions } }) => {
     const unknown = extensions.filter(({ oid, critical }) => critical && !understood.has(oid)).map(({ oid }) => oid);
@@ -178,7 +181,7 @@ const caRules: readonly Rule[] = [
   }),
   warning('path-length', ({ use }, { position }) => {
     const limit = use.basicConstraints?.pathLength;
-    return position === 'issuing' && limit !== 0
+    return position === 'issuing' && use.basicConstraints?.ca === true && limit !== 0
       ? `allows ${limit ?? 'any number of'} CA certificates below it; expected pathlen 0, so that its key cannot make CAs`
       : undefined;
   }),
@@ -226,6 +229,11 @@ function caPurposeProblem({ use }: Pick<ProfileLink, 'use'>, { position, purpose
 
 /** Rules for a timestamp authority's own certificate (RFC 3161 Section 2.3). */
 const timestampRules: readonly Rule[] = [
+  error('key', ({ publicKey }) =>
+    publicKey.asymmetricKeyType === 'ed25519'
+      ? 'has a key of the kind Ed25519, with which the server signs no timestamps; expected EC or RSA'
+      : undefined,
+  ),
   error('basic-constraints', ({ use }) =>
     use.basicConstraints?.ca === true ? 'is a CA certificate; expected one that only signs timestamps' : undefined,
   ),

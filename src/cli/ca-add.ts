@@ -96,9 +96,13 @@ export async function addCommand(options: AddOptions, io: CaIo): Promise<void> {
     return isFirst ? adoptCa(before, { ...ca, keyDirectory }, now) : addCa(before, { ...ca, keyDirectory }, now);
   });
   printCas(authorities, io);
-  const { name, state } = findCa(authorities, fingerprint);
-  if (state === 'next')
-    io.out(`Clients learn of ${name} from now on. Wait, as docs/keys.md says, then: mayfly ca promote ${name}\n`);
+  const { name, state, keyDirectory } = findCa(authorities, fingerprint);
+  if (state !== 'next') return;
+  const next =
+    keyDirectory === undefined
+      ? "give the server its key and chain (--ca …, or the files that the server's flags name)"
+      : `mayfly ca promote ${name}`;
+  io.out(`Clients learn of ${name} from now on. Wait, as docs/keys.md says, then: ${next}\n`);
 }
 
 /** Puts the key in its place, or finds it there when the CA was retired with it. */

@@ -10,7 +10,7 @@ import type { Signer } from '../ca/signer.js';
 import { AppError } from '../errors.js';
 import { encodeName } from '../x509/name.js';
 import { keyFingerprint } from './ca-describe.js';
-import { type KeyFlags, keyKindFlag, nameFlag, openKey } from './ca-keys.js';
+import { type KeyFlags, keyKindFlag, nameFlag, openKey, timestampKeyKinds } from './ca-keys.js';
 import { givenPassphrase, type PassphrasePlace } from './ca-passphrase.js';
 import { type CaIo, terminalIo } from './ca-terminal.js';
 
@@ -103,7 +103,8 @@ async function keyOf(
     );
   }
   if (existing !== undefined) return { signer: existing, keyFile: [] };
-  const key = await generateKey(keyKindFlag('--key-type', options.keyType));
+  const kinds = options.for === 'timestamping' ? timestampKeyKinds : newKeyKinds;
+  const key = await generateKey(keyKindFlag('--key-type', options.keyType, kinds));
   const passphrase = await givenPassphrase(place, io);
   const content = passphrase === undefined ? plainPem(key) : await encryptedPem(key, passphrase, randomBytes);
   return { signer: createKeySigner(key), keyFile: [{ path: keyOut ?? '', content, isPrivate: true }] };

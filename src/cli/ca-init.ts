@@ -8,7 +8,7 @@ import type { Signer } from '../ca/signer.js';
 import { AppError } from '../errors.js';
 import { finishDataDirectory, initFiles, type MadeKeys, pathFlags } from './ca-init-files.js';
 import { transcript } from './ca-init-transcript.js';
-import { isRemote, type KeyFlags, keyKindFlag, lifetimeFlag, nameFlag, openKey } from './ca-keys.js';
+import { isRemote, type KeyFlags, keyKindFlag, lifetimeFlag, nameFlag, openKey, timestampKeyKinds } from './ca-keys.js';
 import { givenPassphrase, newPassphrase, type PassphrasePlace } from './ca-passphrase.js';
 import { type CaIo, terminalIo } from './ca-terminal.js';
 import { declareServeFlags } from './flag-options.js';
@@ -91,7 +91,7 @@ export function registerCaInit(ca: Command, done: (code: number) => void): void 
     .option('--tsa-own-root', 'the same, under a root of its own')
     .option('--tsa-name <name>', 'CN of the timestamp authority')
     .option('--tsa-root-name <name>', 'CN of its own root')
-    .option('--tsa-key-type <kind>', kinds, tsaKeyType)
+    .option('--tsa-key-type <kind>', timestampKeyKinds.join(', '), tsaKeyType)
     .option('--tsa-lifetime <time>', 'as --issuing-lifetime', tsaLifetime)
     .option('--tsa-passphrase-file <file>', 'encrypt the timestamp key with this passphrase')
     .option('--kms-resource <uri>', 'the issuing key is in a KMS: awskms:// gcpkms:// azurekms:// hashivault://')
@@ -171,7 +171,7 @@ async function makeKeys(options: InitOptions, io: CaIo, opened: Signer[]): Promi
   const kinds = {
     root: keyKindFlag('--root-key-type', options.rootKeyType),
     issuing: keyKindFlag('--issuing-key-type', options.issuingKeyType),
-    tsa: keyKindFlag('--tsa-key-type', options.tsaKeyType),
+    tsa: keyKindFlag('--tsa-key-type', options.tsaKeyType, timestampKeyKinds),
   };
   const needsRootPassphrase = !isRemote(remoteRoot) || options.tsaOwnRoot === true;
   const passphrases = {

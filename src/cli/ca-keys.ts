@@ -57,11 +57,14 @@ export async function openKeyFile(path: string, place: PassphrasePlace, io: CaIo
   }
 }
 
-/** A kind of key by its name on a command line; throws AppError STARTUP naming the flag. */
-export function keyKindFlag(flag: string, text: string): NewKeyKind {
+/** The kinds of key with which a timestamp authority signs: verifiers of CMS that take Ed25519 are few. */
+export const timestampKeyKinds = newKeyKinds.filter((kind) => kind !== 'Ed25519');
+
+/** A kind of key by its name on a command line, one of `kinds`; throws AppError STARTUP naming the flag. */
+export function keyKindFlag(flag: string, text: string, kinds: readonly NewKeyKind[] = newKeyKinds): NewKeyKind {
   const kind = newKeyKindOf(text);
-  if (kind !== undefined) return kind;
-  throw new AppError('STARTUP', `${flag} is "${text}"; expected ${newKeyKinds.join(', ')}`);
+  if (kind !== undefined && kinds.includes(kind)) return kind;
+  throw new AppError('STARTUP', `${flag} is "${text}"; expected ${kinds.join(', ')}`);
 }
 
 const daysIn: Readonly<Record<string, number>> = { d: 1, w: 7, y: 365 };

@@ -39,7 +39,8 @@ export async function knownPassphrase(place: PassphrasePlace, io: CaIo): Promise
 /** The passphrase in a file or the environment, if there is one; throws AppError STARTUP for an empty one. */
 export async function givenPassphrase(place: PassphrasePlace, io: CaIo): Promise<string | undefined> {
   const { file, flag, variable } = place;
-  const text = file === undefined ? io.env[variable] : (await readPrivateFile(file)).replace(/\r?\n$/, '');
+  const text =
+    file === undefined ? io.env[variable] : (await readPrivateFile(file, 'passphrase file')).replace(/\r?\n$/, '');
   if (text === undefined) return undefined;
   if (text === '') throw new AppError('STARTUP', `${file === undefined ? variable : `${flag} ${file}`} is empty`);
   if (/[\r\n]/.test(text)) {

@@ -51,8 +51,19 @@ async function chainFile(path: string): Promise<FoundChain> {
   const pem = await read(path);
   const label = pemLabel(pem);
   if (pem.includes('-----BEGIN CERTIFICATE-----')) return { title: 'chain', path, pem };
-  const found = label === undefined ? 'no PEM block' : `PEM with the label "${label}"`;
-  throw new AppError('STARTUP', `${path} holds ${found}; expected PEM certificates, issuing CA first and root last`);
+  // SEQUENCE with a length of two bytes: certificates as many CAs hand them out.
+  const looksLikeDer = pem.charCodeAt(0) === 0x30 && label === undefined;
+  const form = looksLikeDer ? 'no PEM block, perhaps DER' : 'no PEM block';
+  const found = label === undefined ? form : `PEM with the label "${label}"`;
+  const convert = looksLikeDer
+    ? ' (openssl x509 -inform DER)'
+    : label === 'PKCS7'
+      ? ' (openssl pkcs7 -print_certs)'
+      : '';
+  throw new AppError(
+    'STARTUP',
+    `${path} holds ${found}; expected PEM certificates, issuing CA first and root last${convert}`,
+  );
 }
 
 async function chainsIn(directory: string): Promise<readonly FoundChain[]> {

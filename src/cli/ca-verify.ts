@@ -81,7 +81,10 @@ async function checkChain(chain: FoundChain, options: VerifyOptions, io: CaIo): 
   const weak = isReadable ? await weakKeys(chain.pem) : [];
   // A key of a kind that no CA may have is weak besides, and said to be wrong already.
   const news = weak.filter(
-    (one) => !findings.some(({ rule, certificate }) => rule === 'key' && certificate === one.certificate),
+    (one) =>
+      !findings.some(
+        ({ level, rule, certificate }) => level === 'error' && rule === 'key' && certificate === one.certificate,
+      ),
   );
   return [...problems, ...findings, ...news];
 }

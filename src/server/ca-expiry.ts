@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { Counter, Gauge } from 'prom-client';
+import { describeTimeLeft } from '../ca/time-left.js';
 import type { Metrics } from '../metrics.js';
 import { parseCertificate } from '../x509/certificate.js';
 import { describeName } from '../x509/name.js';
@@ -37,7 +38,7 @@ export function createExpiryWarnings(logger: Pick<Logger, 'warn'>, clock: () => 
       const warning = `${ca.fingerprint} ${subject} ${step}`;
       if (ca.state === 'former' || step === undefined || said.has(warning)) continue;
       said.add(warning);
-      const left = leftMs < 0 ? 'has ended' : `ends in ${Math.floor(leftMs / dayMs)} days`;
+      const left = leftMs < 0 ? 'has ended' : `ends in ${describeTimeLeft(leftMs)}`;
       const what = `the certificate ${subject} of the ${ca.state} CA ${ca.name} ${left}, at ${notAfter.toISOString()}`;
       logger.warn({ ca: ca.name, state: ca.state, notAfter }, `${what}: ${advice[ca.state]}`);
     }

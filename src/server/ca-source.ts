@@ -64,6 +64,8 @@ export async function openCaSource(place: CaPlace, deps: CaSourceDeps): Promise<
   let trouble: string | undefined;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
+  /** When the last look began. */
+  let lookedAt = clock();
 
   /** The CA as the files are now, or the one in force where they hold the same. */
   async function openAnew(before: Held | undefined, authorities: Authorities): Promise<CertificateAuthority> {
@@ -103,6 +105,7 @@ export async function openCaSource(place: CaPlace, deps: CaSourceDeps): Promise<
 
   async function look(why: string, isForced: boolean): Promise<void> {
     if (closed) return;
+    lookedAt = clock();
     const before = held;
     try {
       held = await load(before, isForced || refusal !== undefined);
@@ -156,8 +159,9 @@ export async function openCaSource(place: CaPlace, deps: CaSourceDeps): Promise<
   function schedule(): void {
     clearTimeout(timer);
     if (closed) return;
-    const dueMs = (held.authorities.promotion?.at.getTime() ?? Number.POSITIVE_INFINITY) - clock();
-    const waitMs = dueMs > 0 ? Math.min(dueMs, lookEveryMs) : lookEveryMs;
+    const due = held.authorities.promotion?.at.getTime() ?? Number.POSITIVE_INFINITY;
+    // One that came due while a look went on was not seen by it; one that a look could not make waits for its turn.
+    const waitMs = due > lookedAt ? Math.min(Math.max(due - clock(), 0), lookEveryMs) : lookEveryMs;
     timer = setTimeout(() => void run('time', false), waitMs);
     timer.unref();
   }

@@ -6,7 +6,7 @@ import { collectFlags, type FlagsGiven } from '../config/flag-sources.js';
 import { type ServeConfig, serveConfig } from '../config/serve.js';
 import { type FipsProbe, processFips } from '../fips.js';
 import { createGrpcServer } from '../grpc/server.js';
-import { createApp } from '../http/app.js';
+import { type Check, createApp } from '../http/app.js';
 import { shareWithGrpc } from '../http/shared-port.js';
 import { loadTls } from '../http/tls.js';
 import type { Issuers } from '../identity/issuers.js';
@@ -186,7 +186,7 @@ async function start(config: ServeConfig, logger: Logger, deps: StartDeps, closi
   const grpcPort = await startGrpc(config, front, service, closing);
   closing.add(() => inFlight.drain());
   const pageUrl = config.page === undefined ? undefined : (pageFront?.url ?? `${url}/`);
-  announce(config, state, logger, { url, pageUrl, grpcPort, trustDir });
+  announce(config, state, logger, readiness(), { url, pageUrl, grpcPort, trustDir });
   return {
     url,
     publicUrl: state.publicUrl,
@@ -262,12 +262,14 @@ function announce(
   config: ServeConfig,
   state: State,
   logger: Logger,
+  checks: readonly Check[],
   where: { url: string; pageUrl: string | undefined; grpcPort: number | undefined; trustDir: string },
 ): void {
   if (state.ctLog === undefined) {
     logger.warn('CT IS OFF (--ct-log-url=""): certificates are issued without SCT, and nothing records that they were');
   }
-  const ready = state.identity.missing() === undefined;
+  const missing = checks.filter(({ ok, required }) => required && !ok);
+  const ready = missing.length === 0;
   const entry = {
     ...where,
     publicUrl: state.publicUrl,
@@ -275,6 +277,7 @@ function announce(
     ca: state.caName,
     ctLog: state.ctLog?.name ?? 'none',
     issuers: state.identity.current().list().length,
+    ...(ready ? {} : { missing: missing.map(({ name, reason }) => `${name}: ${reason}`) }),
   };
   logger[ready ? 'info' : 'warn'](entry, ready ? 'mayfly is ready' : 'mayfly is running but NOT ready');
 }

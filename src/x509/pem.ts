@@ -39,6 +39,16 @@ export function decodePemAll(text: string | Uint8Array, label: string): readonly
   return found;
 }
 
+/** The labels of all PEM blocks, in order. Throws PemError for a block without an end. */
+export function pemLabels(text: string | Uint8Array): readonly string[] {
+  const source = asText(text);
+  const labels: string[] = [];
+  for (let block = nextBlock(source, 0); block !== undefined; block = nextBlock(source, block.end)) {
+    labels.push(block.label);
+  }
+  return labels;
+}
+
 /** The label of the first PEM block, or undefined when there is no BEGIN line. */
 export function pemLabel(text: string | Uint8Array): string | undefined {
   const source = asText(text);

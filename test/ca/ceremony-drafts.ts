@@ -56,7 +56,9 @@ export function certify(draft: Draft): string {
     createPublicKey(draft.key).export({ type: 'spki', format: 'der' }),
     encodeElement(tag.context(3), encodeSequence(...extensionsOf(draft))),
   );
-  const signature = sign(draft.signature?.hash ?? own?.hash ?? 'sha256', tbs, draft.signedBy);
+  // Ed25519 has no hash of its own, and null says so.
+  const usual = own === undefined ? 'sha256' : own.hash;
+  const signature = sign(draft.signature?.hash ?? usual, tbs, draft.signedBy);
   return encodePem('CERTIFICATE', encodeCertificate(tbs, algorithm, signature));
 }
 

@@ -133,6 +133,12 @@ test.each<[string, Draft[], string[], RegExp]>([
     ['warning key-usage 1'],
     /not critical/,
   ],
+  [
+    'a leaf in the place of a CA, of which a path length would say nothing',
+    [{ ...issuing, basicConstraints: { ca: false }, keyUsage: { bits: 0x80 } }, root],
+    ['error basic-constraints 1', 'error key-usage 1'],
+    /^(?!.*any number of CA certificates)/s,
+  ],
   ['a short RSA key', [{ ...issuing, key: rsa(1024) }, root], ['error key 1'], /RSA 1024, which clients refuse/],
   ['an RSA key of 2048 bits', [{ ...issuing, key: rsa(2048) }, root], ['warning key 1'], /2048 bits; expected 3072/],
   ['a curve that clients refuse', [{ ...issuing, key: newKey('secp256k1') }, root], ['error key 1'], /secp256k1/],
@@ -161,6 +167,12 @@ test.each<[string, Draft[], string[], RegExp]>([
     [{ ...issuing, notAfter: '2026-06-11' }, root],
     ['warning validity 1'],
     /expires in 9 days/,
+  ],
+  [
+    'a CA that expires within a day',
+    [{ ...issuing, notAfter: '2026-06-02T02:30:00Z' }, root],
+    ['warning validity 1'],
+    /expires in 14 hours, at 2026-06-02T02:30/,
   ],
   [
     'a CA that outlives its root',
@@ -287,6 +299,25 @@ test.each<[string, Draft[], string[], RegExp]>([
 ])('in a timestamp chain, %s is found', (_title, drafts, expected, message) => {
   const findings = check(chainOf(...drafts));
   expect(brief(findings)).toEqual(expected);
+  expect(findings[0]?.message).toMatch(message);
+});
+
+test('a key with which the server signs no timestamps is found, and one like it in the root is not', () => {
+  const ed25519 = generateKeyPairSync('ed25519').privateKey;
+  const edRoot = { ...root, key: ed25519, signedBy: ed25519 };
+  expect(brief(check(chainOf({ ...timestamping, key: ed25519 }, root)))).toEqual(['error key 1']);
+  expect(check(chainOf({ ...timestamping, signedBy: ed25519 }, edRoot))).toEqual([]);
+});
+
+test.each([
+  ['TRUSTED CERTIFICATE', 'error stray-block -', /"TRUSTED CERTIFICATE" is passed over; expected "CERTIFICATE"/],
+  ['X509 CERTIFICATE', 'error stray-block -', /passed over/],
+  ['PKCS7', 'error stray-block -', /passed over/],
+  ['EC PRIVATE KEY', 'warning stray-block -', /holds a private key .* a file of its own/],
+  ['X509 CRL', 'warning stray-block -', /passed over/],
+])('a block "%s" among the certificates is found', (label, expected, message) => {
+  const findings = check(`${encodePem(label, nothing)}${chainOf(issuing, root)}`);
+  expect(brief(findings)).toEqual([expected]);
   expect(findings[0]?.message).toMatch(message);
 });
 

@@ -209,4 +209,20 @@ describe('the files of a ceremony', () => {
     expect(readdirSync(place).sort()).toEqual(['b.pem', 'deep']);
     expect(readdirSync(join(place, 'deep'))).toEqual(['a.key']);
   });
+
+  test('go to a USB stick too, whose file system has no links, and replace nothing there', async () => {
+    const place = fresh();
+    const request = { path: join(place, 'issuing.csr.pem'), content: 'request', isPrivate: false };
+    const noLinks = () => Promise.reject(Object.assign(new Error('operation not permitted'), { code: 'EPERM' }));
+    await writeFiles([request], 'x', noLinks);
+    expect(readFileSync(request.path, 'utf8')).toBe('request');
+    const appearsMeanwhile = async () => {
+      writeFileSync(join(place, 'other.pem'), 'of somebody else');
+      await noLinks();
+    };
+    const other = { ...request, path: join(place, 'other.pem') };
+    await expect(writeFiles([other], 'x', appearsMeanwhile)).rejects.toThrow(/it exists; nothing is ever overwritten/);
+    expect(readFileSync(other.path, 'utf8')).toBe('of somebody else');
+    expect(readdirSync(place).sort()).toEqual(['issuing.csr.pem', 'other.pem']);
+  });
 });

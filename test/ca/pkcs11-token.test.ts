@@ -69,7 +69,18 @@ test.each<[string, Partial<FakeModule>, Partial<OpenRequest>, string]>([
     'there is no token with the label "fulcoi"; the module knows "other", "fulcio"',
   ],
   ['a module without tokens', { tokens: [] }, {}, 'the module knows no token'],
-  ['a key that is not there', { objects: [publicKey] }, {}, 'the token has no private key with this label'],
+  [
+    'a key that is not there',
+    { objects: [publicKey] },
+    {},
+    'the token has no private key with this label; it shows none at all',
+  ],
+  [
+    'a key that is called otherwise',
+    { objects: [{ ...privateKey, [ck.label]: Buffer.from('other key') }, publicKey] },
+    {},
+    'the token has no private key with this label; it has "other key"',
+  ],
   [
     'two keys with the label',
     { objects: [privateKey, privateKey, publicKey] },

@@ -141,6 +141,15 @@ describe('a passphrase', () => {
   });
 
   test.each([
+    ['nowhere', /cannot read the passphrase file .*nowhere: it is missing/],
+    ['.', /cannot read the passphrase file .*: it is a directory/],
+  ])('in %s is refused', async (name, message) => {
+    const lab = open();
+    await expect(init(lab, { rootPassphraseFile: lab.at(name) })).rejects.toThrow(message);
+    expect(existsSync(lab.at('data'))).toBe(false);
+  });
+
+  test.each([
     [{}, /the root key needs a passphrase .* give --root-passphrase-file FILE or set MAYFLY_ROOT_PASSPHRASE/],
     [{ MAYFLY_ROOT_PASSPHRASE: '' }, /MAYFLY_ROOT_PASSPHRASE is empty/],
     [{ MAYFLY_ROOT_PASSPHRASE: 'a\nb' }, /has several lines/],
@@ -232,6 +241,10 @@ test('--root-only makes a root, which no server takes for a CA', async () => {
 
 test.each<[Partial<InitOptions>, RegExp]>([
   [{ rootOnly: true, tsa: true }, /--root-only makes nothing but a root, so --tsa has no place/],
+  [
+    { tsa: true, tsaKeyType: 'Ed25519' },
+    /--tsa-key-type is "Ed25519"; expected P-256, P-384, P-521, RSA-3072, RSA-4096$/,
+  ],
   [{ rootKeyType: 'rsa-1024' }, /--root-key-type is "rsa-1024"; expected P-256, P-384/],
   [{ issuingLifetime: '5' }, /--issuing-lifetime is "5"; expected days, weeks or years such as 90d/],
   [{ rootLifetime: '0d' }, /--root-lifetime is "0d"/],

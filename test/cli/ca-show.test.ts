@@ -4,6 +4,7 @@ import { csrCommand, csrDefaults } from '../../src/cli/ca-csr.js';
 import { initCommand, initDefaults } from '../../src/cli/ca-init.js';
 import { showCommand } from '../../src/cli/ca-show.js';
 import { type VerifyOptions, verifyCommand } from '../../src/cli/ca-verify.js';
+import { encodePem } from '../../src/x509/pem.js';
 import { certify, type Draft, nameOf, newKey } from '../ca/ceremony-drafts.js';
 import { type CaLab, openCaLab, passphrase } from './ca-lab.js';
 
@@ -116,12 +117,32 @@ describe('verify', () => {
     expect(rules).toEqual(expect.arrayContaining(['validity', 'subject-key-id', 'key-usage']));
   });
 
-  test('finds RSA keys of a good size that can be broken', async () => {
-    const key = generateKeyPairSync('rsa', { modulusLength: 3072, publicExponent: 3 }).privateKey;
+  // 2048 bits are worth a warning, which must not stand in the place of the error.
+  test.each([2048, 3072])('finds RSA keys of %i bits that can be broken', async (modulusLength) => {
+    const key = generateKeyPairSync('rsa', { modulusLength, publicExponent: 3 }).privateKey;
     const root: Draft = { subject: nameOf('root'), issuer: nameOf('root'), key, signedBy: key };
     writeFileSync(lab.at('rsa.pem'), certify({ ...root, notAfter: '2090-01-01' }));
     const [code, text] = await verify(lab.at('rsa.pem'));
     expect([code, text]).toEqual([1, expect.stringMatching(/public exponent is 3; expected 65537/)]);
+  });
+
+  test.each<[string, string, Buffer, RegExp]>([
+    [
+      'DER',
+      'chain.der',
+      Buffer.from('308201f7a0', 'hex'),
+      /no PEM block, perhaps DER; .* \(openssl x509 -inform DER\)/,
+    ],
+    [
+      'PKCS#7',
+      'chain.p7b',
+      Buffer.from(encodePem('PKCS7', Buffer.of(0x30, 0))),
+      /"PKCS7"; .*openssl pkcs7 -print_certs/,
+    ],
+    ['text', 'chain.txt', Buffer.from('hello'), /holds no PEM block; expected PEM certificates/],
+  ])('says what to do with %s', async (_what, name, content, message) => {
+    writeFileSync(lab.at(name), content);
+    await expect(verify(lab.at(name))).rejects.toThrow(message);
   });
 
   test('takes --key for one chain only', async () => {

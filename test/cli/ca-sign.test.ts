@@ -212,6 +212,7 @@ test.each<[Partial<CsrOptions>, RegExp]>([
   [{ keyOut: undefined }, /say which key it is for/],
   [{ key: rootKeyFile }, /say which key it is for/],
   [{ keyType: 'dsa' }, /--key-type is "dsa"/],
+  [{ keyType: 'Ed25519', for: 'timestamping' }, /--key-type is "Ed25519"; expected P-256/],
 ])('a request %j is refused', async (options, message) => {
   const lab = open();
   const all = { ...csrDefaults, keyOut: lab.at('key.pem'), out: lab.at('csr.pem'), ...options };

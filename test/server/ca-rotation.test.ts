@@ -232,7 +232,13 @@ describe('--ca fileca', () => {
     const a = await writePair(join(dir, 'pair'));
     const b = await writePair(join(dir, 'new'));
     const running = await serve(flags());
-    await addCommand({ dataDir, name: 'spring', chain: join(dir, 'new/chain.pem') }, io);
+    let said = '';
+    const out = (text: string): void => {
+      said += text;
+    };
+    await addCommand({ dataDir, name: 'spring', chain: join(dir, 'new/chain.pem') }, { ...io, out });
+    // Not the promotion, which is refused below.
+    expect(said).toMatch(/Wait, .* then: give the server its key and chain/);
     await eventually(async () => (await bundle(running)).length === 2);
     expect(await bundle(running)).toEqual([a, b]);
     await expect(promoteCommand({ dataDir, name: 'spring' }, io)).rejects.toMatchObject({

@@ -178,12 +178,39 @@ test('the trust bundle has the active CA first and no retired one; the log takes
   expect(acceptedChains(view, now)).toHaveLength(3);
 });
 
+test('a promotion that comes due while a look goes on has the next look at once', async () => {
+  const a = await newCa('a');
+  let time = now;
+  let reads = 0;
+  const clock = () => time;
+  const external = { open: async () => a, files: [], watch: false };
+  const base = externalPlace(undefined, external, { clock, lifetimeMs: 600_000 });
+  const promotion = { name: 'next', at: new Date(now + 1000) };
+  const place: typeof base = {
+    ...base,
+    async read() {
+      reads += 1;
+      const all = await base.read();
+      time = now + 2000;
+      return all;
+    },
+    record: async (...given) => ({ ...(await base.record(...given)), promotion }),
+  };
+  const logger = { info: () => undefined, warn: () => undefined, error: () => undefined } as never;
+  const settled = () => Promise.resolve();
+  const source = await openCaSource(place, { logger, metrics: { registry: new Registry() }, clock, settled });
+  // Without it the next one would be ten seconds later.
+  await eventually(() => reads === 2);
+  await source.close();
+});
+
 test.each([
   [31, []],
   [30, ['ends in 30 days']],
   [7, ['ends in 7 days']],
   [2, ['ends in 2 days']],
-  [0.5, ['ends in 0 days']],
+  [0.5, ['ends in 12 hours']],
+  [0.5 / 24, ['ends in 30 minutes']],
   [-1, ['has ended']],
 ])('%s days before its end a certificate is warned of: %j', async (days, expected) => {
   const ca = await newCa('a', 100);

@@ -92,6 +92,31 @@ describe('a start without --ca', () => {
   });
 });
 
+test('a CA with less life than one certificate starts as not ready, in the log too, and issues nothing', async () => {
+  const dir = temporary();
+  const almostOver = Date.now() - 1825 * 24 * 60 * 60 * 1000 + 5 * 60 * 1000;
+  const made = await createChain('test', almostOver, (size) => crypto.getRandomValues(new Uint8Array(size)));
+  const certificates = [made.intermediate.certificate, made.root.certificate];
+  writeFileSync(join(dir, 'chain.pem'), certificates.map((der) => encodePem('CERTIFICATE', der)).join(''));
+  writeFileSync(join(dir, 'key.pem'), made.intermediate.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  const files = { ca: 'fileca', 'fileca-cert': join(dir, 'chain.pem'), 'fileca-key': join(dir, 'key.pem') };
+  const lines: string[] = [];
+  const flags = { 'data-dir': join(dir, 'data'), 'config-path': emailConfig(dir, issuer.url), ...files };
+  const server = await start(flags, lines);
+  const answer = await post(`${server.url}/api/v2/signingCert`, v2Body(await issuer.token(jane), jane.email));
+  const ready = await fetch(`${server.url}/readyz`);
+  await server.close();
+  expect(answer).toMatchObject({ status: 503, text: expect.stringContaining('CA_EXPIRING') });
+  expect(ready.status).toBe(503);
+  const entry = lines.map((line) => JSON.parse(line)).find(({ msg }) => /^mayfly is/.test(msg));
+  expect(entry).toMatchObject({
+    msg: 'mayfly is running but NOT ready',
+    missing: [
+      expect.stringMatching(/^certificate-authority: the issuing CA ends at .*, before a certificate issued now/),
+    ],
+  });
+});
+
 describe('a mistake at the start ends with one sentence that names it', () => {
   const dir = temporary();
   const chain = (async () => {

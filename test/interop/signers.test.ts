@@ -10,7 +10,9 @@ import { signBlob, verifyBlob } from './cosign.js';
 import { type Lab, openLab } from './lab.js';
 import { type Moto, startMoto } from './moto.js';
 import { type OidcIssuer, startOidcIssuer } from './oidc-issuer.js';
-import { type KeyKind, makeCa } from './openssl-ca.js';
+import { type OpenBao, startOpenBao } from './openbao.js';
+import { type KeyKind, makeCa, makeKeyPair } from './openssl-ca.js';
+import { makeSoftHsm } from './softhsm.js';
 import { ownTrustFiles } from './trust-files.js';
 import { startVaultTransit, type VaultTransit } from './vault-transit.js';
 
@@ -21,6 +23,7 @@ let lab: Lab;
 let issuer: OidcIssuer;
 let moto: Moto;
 let vault: VaultTransit;
+let bao: OpenBao;
 
 beforeAll(async () => {
   lab = await openLab();
@@ -29,69 +32,110 @@ beforeAll(async () => {
   );
   moto = lab.keep(await startMoto(lab.dir));
   vault = lab.keep(await startVaultTransit(lab.dir));
+  bao = lab.keep(await startOpenBao(lab.dir));
 });
 afterAll(() => lab.close());
 
-/** A key of the KMS, by the URI that names it, and its public key in PEM. */
-interface KmsKey {
-  readonly uri: string;
+/** A key that signs for a CA, wherever it is. */
+interface CaKey {
+  /** How `serve` is told of it. */
+  flags(chainPath: string): readonly string[];
+  /** PEM. */
   readonly publicKey: string;
   readonly env: Readonly<Record<string, string>>;
 }
 
-async function awsKey(spec: KeySpec, alias = `alias/${spec}`): Promise<KmsKey> {
+const kmsFlags =
+  (uri: string): CaKey['flags'] =>
+  (chainPath) => ['--ca', 'kmsca', '--kms-resource', uri, '--kms-cert-chain-path', chainPath];
+
+async function fileKey(kind: KeyKind, dir: string): Promise<CaKey> {
+  const { keyPath, publicKeyPath } = await makeKeyPair(dir, kind, 'issuing');
+  return {
+    flags: (chainPath) => ['--ca', 'fileca', '--fileca-cert', chainPath, '--fileca-key', keyPath],
+    publicKey: await readFile(publicKeyPath, 'utf8'),
+    env: {},
+  };
+}
+
+async function hsmKey(kind: KeyKind, dir: string): Promise<CaKey> {
+  const { keyPath, publicKeyPath } = await makeKeyPair(dir, kind, 'issuing');
+  const hsm = await makeSoftHsm(dir);
+  await hsm.importKey(keyPath, 'issuing', '01');
+  const named = ['--pkcs11-config-path', hsm.configPath, '--hsm-key-label', 'issuing'];
+  return {
+    flags: (chainPath) => ['--ca', 'pkcs11ca', ...named, '--hsm-cert-chain-path', chainPath],
+    publicKey: await readFile(publicKeyPath, 'utf8'),
+    env: hsm.env,
+  };
+}
+
+async function awsKey(spec: KeySpec, alias = `alias/${spec}`): Promise<CaKey> {
   const der = await moto.createKey(spec, alias);
   const publicKey = createPublicKey({ key: Buffer.from(der), format: 'der', type: 'spki' });
   return {
-    uri: `awskms:///${alias}`,
+    flags: kmsFlags(`awskms:///${alias}`),
     publicKey: `${publicKey.export({ type: 'spki', format: 'pem' })}`,
     env: moto.env,
   };
 }
 
-async function vaultKey(type: string, name = type): Promise<KmsKey> {
+async function vaultKey(type: string, name = type): Promise<CaKey> {
   const { keys } = await vault.call(`keys/${name}`, { type, exportable: true, allow_plaintext_backup: true });
   const publicKey = (keys as Record<string, { public_key: string }>)['1']?.public_key ?? '';
-  return { uri: `hashivault://${name}`, publicKey, env: vault.env };
+  return { flags: kmsFlags(`hashivault://${name}`), publicKey, env: vault.env };
 }
 
-/** A chain whose issuing certificate is for the key in the KMS, under a root that openssl made. */
+async function baoKey(type: string, name = type): Promise<CaKey> {
+  return { flags: kmsFlags(`openbao://${name}`), ...(await bao.createKey(type, name)) };
+}
+
+/** A chain whose issuing certificate is for this key, under a root that openssl made. */
 async function makeChain(dir: string, kind: KeyKind, publicKey: string): Promise<string> {
   await makeCa(dir, kind, 'with intermediate');
-  await writeFile(join(dir, 'kms.pub.pem'), publicKey);
-  const subject = ['-in', 'ca.csr', '-force_pubkey', 'kms.pub.pem', '-days', '1825', '-set_serial', '77'];
+  await writeFile(join(dir, 'issuing.pub.pem'), publicKey);
+  const subject = ['-in', 'ca.csr', '-force_pubkey', 'issuing.pub.pem', '-days', '1825', '-set_serial', '77'];
   const profile = ['-CA', 'root.pem', '-CAkey', 'root.key', '-extfile', 'ca.cnf', '-extensions', 'intermediate'];
-  await mustRun('openssl', ['x509', '-req', ...subject, ...profile, '-out', 'kms.pem'], { cwd: dir });
-  const chainPath = join(dir, 'kms-chain.pem');
+  await mustRun('openssl', ['x509', '-req', ...subject, ...profile, '-out', 'issuing.pem'], { cwd: dir });
+  const chainPath = join(dir, 'issuing-chain.pem');
   await writeFile(
     chainPath,
-    `${await readFile(join(dir, 'kms.pem'), 'utf8')}${await readFile(join(dir, 'root.pem'), 'utf8')}`,
+    `${await readFile(join(dir, 'issuing.pem'), 'utf8')}${await readFile(join(dir, 'root.pem'), 'utf8')}`,
   );
   return chainPath;
 }
 
-function start(dir: string, key: KmsKey, chainPath: string): Promise<CaServer> {
-  const flags = ['--ca', 'kmsca', '--kms-resource', key.uri, '--kms-cert-chain-path', chainPath];
+function start(dir: string, key: CaKey, chainPath: string): Promise<CaServer> {
+  const flags = key.flags(chainPath);
   return startCa({ dir, config: emailIssuerConfig(issuer.url), log: true, flags, env: key.env });
 }
 
-test.each<[string, KeyKind, () => Promise<KmsKey>]>([
-  ['P-256 in AWS KMS', 'P-256', () => awsKey('ECC_NIST_P256')],
-  ['P-384 in AWS KMS', 'P-384', () => awsKey('ECC_NIST_P384')],
-  ['RSA in AWS KMS', 'RSA-3072', () => awsKey('RSA_3072')],
-  ['P-256 in Vault', 'P-256', () => vaultKey('ecdsa-p256')],
-  ['P-384 in Vault', 'P-384', () => vaultKey('ecdsa-p384')],
-  ['RSA in Vault', 'RSA-3072', () => vaultKey('rsa-3072')],
-])('cosign verifies what a CA with %s issues', async (name, kind, makeKey) => {
-  const dir = join(lab.dir, name.replaceAll(' ', '-'));
-  await mkdir(dir);
-  const key = await makeKey();
-  const ca = await start(dir, key, await makeChain(dir, kind, key.publicKey));
-  try {
-    await signAndVerify(dir, ca);
-  } finally {
-    await ca.close();
-  }
+const kinds = ['P-256', 'P-384', 'RSA-3072'] as const;
+type Kind = (typeof kinds)[number];
+const awsSpecs = { 'P-256': 'ECC_NIST_P256', 'P-384': 'ECC_NIST_P384', 'RSA-3072': 'RSA_3072' } as const;
+const transitTypes = { 'P-256': 'ecdsa-p256', 'P-384': 'ecdsa-p384', 'RSA-3072': 'rsa-3072' } as const;
+
+/** Where a key can be, and how one is made there. */
+const places: Readonly<Record<string, (kind: Kind, dir: string) => Promise<CaKey>>> = {
+  'a file': fileKey,
+  SoftHSM: hsmKey,
+  'AWS KMS': (kind) => awsKey(awsSpecs[kind]),
+  "Vault's transit engine": (kind) => vaultKey(transitTypes[kind]),
+  OpenBao: (kind) => baoKey(transitTypes[kind]),
+};
+
+describe.each(Object.entries(places))('with a key in %s', (place, makeKey) => {
+  test.each(kinds)('cosign verifies what a CA of the kind %s issues', async (kind) => {
+    const dir = join(lab.dir, `${place} ${kind}`.replaceAll(/\W+/g, '-'));
+    await mkdir(dir);
+    const key = await makeKey(kind, dir);
+    const ca = await start(dir, key, await makeChain(dir, kind, key.publicKey));
+    try {
+      await signAndVerify(dir, ca);
+    } finally {
+      await ca.close();
+    }
+  });
 });
 
 async function signAndVerify(dir: string, ca: CaServer): Promise<void> {
@@ -104,29 +148,35 @@ async function signAndVerify(dir: string, ca: CaServer): Promise<void> {
   expect(verified).toMatchObject({ code: 0, stderr: expect.stringContaining('Verified OK') });
 }
 
-test('a rotation of the key in Vault changes nothing, neither at once nor after a restart', async () => {
-  const dir = join(lab.dir, 'rotation');
-  await mkdir(dir);
-  const key = await vaultKey('ecdsa-p256', 'rotating');
-  const chainPath = await makeChain(dir, 'P-256', key.publicKey);
-  let ca = await start(dir, key, chainPath);
-  try {
-    await vault.call('keys/rotating/rotate', {});
-    await signAndVerify(dir, ca);
-    await ca.close();
-    // In a directory of its own: the first one's log belongs to the first one's port.
-    const second = join(dir, 'second');
-    await mkdir(second);
-    ca = await start(second, key, chainPath);
-    expect(ca.printed()).toContain('version 1');
-    await signAndVerify(second, ca);
-  } finally {
-    await ca.close();
-  }
-});
+test.each([
+  ['Vault', vaultKey, () => vault.call('keys/rotating/rotate', {})],
+  ['OpenBao', baoKey, () => bao.rotateKey('rotating')],
+])(
+  'a rotation of the key in %s changes nothing, neither at once nor after a restart',
+  async (name, makeKey, rotate) => {
+    const dir = join(lab.dir, `rotation-${name}`);
+    await mkdir(dir);
+    const key = await makeKey('ecdsa-p256', 'rotating');
+    const chainPath = await makeChain(dir, 'P-256', key.publicKey);
+    let ca = await start(dir, key, chainPath);
+    try {
+      await rotate();
+      await signAndVerify(dir, ca);
+      await ca.close();
+      // In a directory of its own: the first one's log belongs to the first one's port.
+      const second = join(dir, 'second');
+      await mkdir(second);
+      ca = await start(second, key, chainPath);
+      expect(ca.printed()).toContain('version 1');
+      await signAndVerify(second, ca);
+    } finally {
+      await ca.close();
+    }
+  },
+);
 
 interface Outage {
-  readonly key: KmsKey;
+  readonly key: CaKey;
   begin(): Promise<void> | void;
   end(): Promise<void> | void;
 }
@@ -145,6 +195,21 @@ async function killedVault(): Promise<Outage> {
   };
 }
 
+async function killedBao(): Promise<Outage> {
+  return {
+    key: await baoKey('ecdsa-p256', 'killed'),
+    begin: () => bao.kill(),
+    async end() {
+      await bao.restart();
+      await bao.unseal();
+    },
+  };
+}
+
+async function sealedBao(): Promise<Outage> {
+  return { key: await baoKey('ecdsa-p256', 'sealed'), begin: () => bao.seal(), end: () => bao.unseal() };
+}
+
 async function hangingAws(): Promise<Outage> {
   const key = await awsKey('ECC_NIST_P256', 'alias/outage');
   return {
@@ -156,6 +221,8 @@ async function hangingAws(): Promise<Outage> {
 
 test.each([
   ['Vault killed', killedVault],
+  ['OpenBao killed', killedBao],
+  ['OpenBao sealed', sealedBao],
   ['AWS KMS hanging', hangingAws],
 ])(
   'with %s under load requests are answered 503, and the CA issues again by itself when it is back',
