@@ -11,6 +11,7 @@ const usage = `npm run soak -- [options]   one Mayfly under load for a long time
   --minutes       60
   --window        seconds of each measurement (60)
   --connections   16
+  --pause         mean pause of each connection before a request, in milliseconds (none: as much as the server takes)
   --dir           a directory on the disk to measure (.cache)
 Flags of mayfly serve go after --. Ends with 1 when memory or latency grew, or a request failed.`;
 
@@ -26,6 +27,7 @@ async function main(): Promise<number> {
       minutes: { type: 'string', default: '60' },
       window: { type: 'string', default: '60' },
       connections: { type: 'string', default: '16' },
+      pause: { type: 'string' },
       dir: { type: 'string', default: '.cache' },
       help: { type: 'boolean', default: false },
     },
@@ -43,12 +45,19 @@ async function main(): Promise<number> {
   const options = { directory: join(where, 'server'), ca, issuerUrl: issuer.url };
   const target = await startMayfly({ ...options, main: 'dist/main.js', node: process.execPath, flags: positionals });
   const windows: Measured[] = [];
+  const pauseMs = values.pause === undefined ? undefined : Number(values.pause);
   try {
     const seconds = Number(values.window);
     const end = performance.now() + Number(values.minutes) * 60_000;
     say('minute  certificates/s  p50 ms  p99 ms  RSS MB  errors');
     while (performance.now() < end) {
-      const run = await measure(target, { api: 'v2', corpus, connections: Number(values.connections), seconds });
+      const run = await measure(target, {
+        api: 'v2',
+        corpus,
+        connections: Number(values.connections),
+        seconds,
+        pauseMs,
+      });
       windows.push(run);
       const cells = [(windows.length * seconds) / 60, run.certificatesPerSecond, run.p50, run.p99, run.rssMb];
       say(

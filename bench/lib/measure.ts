@@ -21,6 +21,8 @@ export interface MeasureOptions {
   readonly corpus: string;
   readonly connections: number;
   readonly seconds: number;
+  /** As runWrk has it; not for gRPC. */
+  readonly pauseMs?: number | undefined;
 }
 
 /** Certificates issued since the start, by Fulcio's name for it, which Mayfly keeps. */
@@ -30,11 +32,11 @@ const commitsMetric = 'mayfly_ctlog_commits_total';
 /** Puts one load on a target and says what came of it, counting certificates as the target counts them. */
 export async function measure(target: Target, options: MeasureOptions): Promise<Measured> {
   const before = await snapshot(target);
-  const { api, corpus, connections, seconds } = options;
+  const { api, corpus, connections, seconds, pauseMs } = options;
   const load =
     api === 'grpc'
       ? await runGhz({ url: target.grpcAddress, corpus, connections, seconds })
-      : await runWrk({ url: target.url, corpus, connections, seconds });
+      : await runWrk({ url: target.url, corpus, connections, seconds, pauseMs });
   const after = await snapshot(target);
   const certificates = after.issued - before.issued;
   const commits = after.commits === undefined ? undefined : after.commits - (before.commits ?? 0);

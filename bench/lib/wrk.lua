@@ -1,5 +1,5 @@
 -- Sends the requests of a corpus (bench/lib/corpus.ts) in turn and prints one line of JSON at the end.
--- wrk … -s wrk.lua URL -- CORPUS
+-- wrk … -s wrk.lua URL -- CORPUS [PAUSE-MS], the mean pause of a connection before each request
 local requests = {}
 local position = 0
 
@@ -12,6 +12,12 @@ function init(arguments)
     requests[#requests + 1] = file:read(length)
   end
   file:close()
+  local pause = tonumber(arguments[2])
+  if pause ~= nil then
+    function delay()
+      return math.floor(-pause * math.log(1 - math.random()))
+    end
+  end
 end
 
 function request()

@@ -22,13 +22,16 @@ export interface LoadOptions {
   readonly corpus: string;
   readonly connections: number;
   readonly seconds: number;
+  /** Mean pause of each connection before a request, in milliseconds; without it, there is none. */
+  readonly pauseMs?: number | undefined;
 }
 
 const script = fileURLToPath(new URL('wrk.lua', import.meta.url));
 
 /** Drives an HTTP server with wrk (Debian's package of that name); throws when it is missing or says nothing. */
-export async function runWrk({ url, corpus, connections, seconds }: LoadOptions): Promise<LoadResult> {
+export async function runWrk({ url, corpus, connections, seconds, pauseMs }: LoadOptions): Promise<LoadResult> {
   const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', script, url, '--', corpus];
+  if (pauseMs !== undefined) args.push(`${pauseMs}`);
   return JSON.parse(await lastLine('wrk', args)) as LoadResult;
 }
 

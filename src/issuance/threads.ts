@@ -88,8 +88,9 @@ export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork 
       return value === undefined ? localWork.precertify(order, ca) : (value as Precertified);
     },
     async certify(order, ca) {
-      // A request that is alone has its signature sooner without the way to a thread and back.
-      if (!certifiedHere) {
+      // A request that is alone has its signature sooner without the way to a thread and back; and a lone thread has enough to
+      // do with proofs.
+      if (options.count === 1 || !certifiedHere) {
         certifiedHere = true;
         setImmediate(() => {
           certifiedHere = false;
@@ -123,8 +124,8 @@ function leastBusy(crew: readonly Member[]): Member | undefined {
   return best;
 }
 
-/** Jobs that a message waits for at most. */
-const jobsAtOnce = 4;
+/** Jobs that a message waits for at most: fewer wake a thread too often, more let it wait too long (docs/performance.md). */
+const jobsAtOnce = 16;
 
 /** One thread and what it was asked. */
 interface Member {
