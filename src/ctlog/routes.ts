@@ -29,6 +29,13 @@ export function ctlogRoutes(log: EmbeddedLog, { timeoutMs = defaultTimeoutMs }: 
     response.setHeader('Access-Control-Allow-Origin', '*');
     next();
   });
+  // First, because nothing is asked for as often: each route that a request passes costs it a microsecond or two.
+  for (const [path, serve] of Object.entries(serveFiles(log.files))) {
+    router
+      .route(path)
+      .get(serve satisfies Handler)
+      .all(methodNotAllowed);
+  }
   for (const [name, add] of Object.entries(submissions)) {
     router
       .route(`/ct/v1/${name}`)
@@ -42,12 +49,6 @@ export function ctlogRoutes(log: EmbeddedLog, { timeoutMs = defaultTimeoutMs }: 
     router
       .route(`/ct/v1/${name}`)
       .get(async (request, response) => answerJson(response, await read(log, new Query(request.query))))
-      .all(methodNotAllowed);
-  }
-  for (const [path, serve] of Object.entries(serveFiles(log.files))) {
-    router
-      .route(path)
-      .get(serve satisfies Handler)
       .all(methodNotAllowed);
   }
   return router;

@@ -24,6 +24,12 @@ interface Sent {
 export function serveFiles(files: LogReader, cacheBytes = 16 * 1024 * 1024): Readonly<Record<string, Serve>> {
   const cached = new FileCache(cacheBytes);
   return {
+    '/tile/*path': async (request, response) => {
+      const { path } = request.params;
+      const tile = Array.isArray(path) ? parseTilePath(`tile/${path.join('/')}`) : undefined;
+      const file = tile && (await cached.get(tilePath(tile), () => fetchTile(files, tile)));
+      send(request, response, file, 'application/octet-stream', immutable);
+    },
     '/checkpoint': async (request, response) => {
       const bytes = await files.fetch(checkpointPath);
       send(request, response, bytes && sent(bytes), 'text/plain; charset=utf-8', 'no-cache');
@@ -33,12 +39,6 @@ export function serveFiles(files: LogReader, cacheBytes = 16 * 1024 * 1024): Rea
       const known = typeof fingerprint === 'string' && /^[0-9a-f]{64}$/.test(fingerprint);
       const file = known ? await cached.get(`issuer/${fingerprint}`, (path) => files.fetch(path)) : undefined;
       send(request, response, file, 'application/pkix-cert', immutable);
-    },
-    '/tile/*path': async (request, response) => {
-      const { path } = request.params;
-      const tile = Array.isArray(path) ? parseTilePath(`tile/${path.join('/')}`) : undefined;
-      const file = tile && (await cached.get(tilePath(tile), () => fetchTile(files, tile)));
-      send(request, response, file, 'application/octet-stream', immutable);
     },
   };
 }

@@ -61,6 +61,7 @@ function createRoutes(deps: AppDeps): Express {
   // Before the rest, which other origins may read.
   if (deps.pageRoutes !== undefined) app.use(deps.pageRoutes);
   app.use(allowAnyOrigin, methodOverride);
+  for (const [path, routes] of deps.ctlogRoutes) app.use(path, routes);
 
   for (const path of issuingPaths) {
     app
@@ -83,7 +84,6 @@ function createRoutes(deps: AppDeps): Express {
     .all(methodNotAllowed);
   if (deps.tsaRoutes !== undefined) app.use(deps.tsaRoutes);
   if (deps.tufRoutes !== undefined) app.use('/tuf', deps.tufRoutes);
-  for (const [path, routes] of deps.ctlogRoutes) app.use(path, routes);
   addFallbacks(app, deps);
   return app;
 }
