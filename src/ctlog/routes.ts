@@ -4,7 +4,7 @@ import type { Sct } from '../ct/log.js';
 import { AppError, messageOf } from '../errors.js';
 import { parseStrictJson } from '../json.js';
 import type { EmbeddedLog } from './log.js';
-import { serveFiles } from './static-files.js';
+import { type ServedFiles, serveFiles } from './static-files.js';
 
 export interface CtlogRoutesOptions {
   /** How long a submission may wait for its commit. */
@@ -17,20 +17,24 @@ const maxChain = 10;
 const maxDigits = 15;
 const defaultTimeoutMs = 10_000;
 
+/** The router, and past it the tiles that are in memory. */
+export type LogRouter = Router & Pick<ServedFiles, 'cachedTile'>;
+
 type Handler = (request: Request, response: Response) => Promise<unknown>;
 
 /**
  * An embedded log as a router to be mounted at its submission prefix: the endpoints of RFC 6962 Section 4 below `ct/v1/`
  * and the files of static-ct-api. Errors are thrown as AppError to the application's error handler.
  */
-export function ctlogRoutes(log: EmbeddedLog, { timeoutMs = defaultTimeoutMs }: CtlogRoutesOptions = {}): Router {
+export function ctlogRoutes(log: EmbeddedLog, { timeoutMs = defaultTimeoutMs }: CtlogRoutesOptions = {}): LogRouter {
   const router = Router({ caseSensitive: true, strict: true });
   router.use((_request, response, next) => {
     response.setHeader('Access-Control-Allow-Origin', '*');
     next();
   });
   // First, because nothing is asked for as often: each route that a request passes costs it a microsecond or two.
-  for (const [path, serve] of Object.entries(serveFiles(log.files))) {
+  const { routes, cachedTile } = serveFiles(log.files);
+  for (const [path, serve] of Object.entries(routes)) {
     router
       .route(path)
       .get(serve satisfies Handler)
@@ -51,7 +55,7 @@ export function ctlogRoutes(log: EmbeddedLog, { timeoutMs = defaultTimeoutMs }: 
       .get(async (request, response) => answerJson(response, await read(log, new Query(request.query))))
       .all(methodNotAllowed);
   }
-  return router;
+  return Object.assign(router, { cachedTile });
 }
 
 const submissions: Readonly<

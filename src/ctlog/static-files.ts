@@ -9,8 +9,15 @@ const immutable = 'public, max-age=31536000, immutable';
 
 type Serve = (request: Request, response: Response) => Promise<void>;
 
+export interface ServedFiles {
+  /** By route path. */
+  readonly routes: Readonly<Record<string, Serve>>;
+  /** A tile that is in memory, by its path as the format spells it, such as `tile/0/000`. */
+  readonly cachedTile: (path: string) => Sent | undefined;
+}
+
 /** A file as it is sent. */
-interface Sent {
+export interface Sent {
   readonly bytes: Uint8Array;
   /** Strong, of the content. */
   readonly etag: string;
@@ -21,14 +28,14 @@ interface Sent {
  * that the format knows are ever looked up, so none leads out of the log. Those that never change are answered out of
  * memory while they are asked for, up to `cacheBytes` of them.
  */
-export function serveFiles(files: LogReader, cacheBytes = 16 * 1024 * 1024): Readonly<Record<string, Serve>> {
+export function serveFiles(files: LogReader, cacheBytes = 16 * 1024 * 1024): ServedFiles {
   const cached = new FileCache(cacheBytes);
-  return {
+  const routes: ServedFiles['routes'] = {
     '/tile/*path': async (request, response) => {
       const { path } = request.params;
       const tile = Array.isArray(path) ? parseTilePath(`tile/${path.join('/')}`) : undefined;
       const file = tile && (await cached.get(tilePath(tile), () => fetchTile(files, tile)));
-      send(request, response, file, 'application/octet-stream', immutable);
+      send(request, response, file, tileHeaders['Content-Type'], tileHeaders['Cache-Control']);
     },
     '/checkpoint': async (request, response) => {
       const bytes = await files.fetch(checkpointPath);
@@ -41,7 +48,15 @@ export function serveFiles(files: LogReader, cacheBytes = 16 * 1024 * 1024): Rea
       send(request, response, file, 'application/pkix-cert', immutable);
     },
   };
+  return { routes, cachedTile: (path) => (path.startsWith('tile/') ? cached.hit(path) : undefined) };
 }
+
+/** What a tile's answer says beside its entity tag. */
+export const tileHeaders = {
+  'Cache-Control': immutable,
+  'Accept-Ranges': 'bytes',
+  'Content-Type': 'application/octet-stream',
+} as const;
 
 /** A partial tile that has given way to the full one is cut from it, for clients that are a moment behind. */
 async function fetchTile(files: LogReader, tile: Tile): Promise<Uint8Array | undefined> {
@@ -65,15 +80,19 @@ class FileCache {
     this.#limit = limit;
   }
 
+  hit(path: string): Sent | undefined {
+    const hit = this.#files.get(path);
+    if (hit === undefined) return undefined;
+    // To the end of the row of those that are dropped.
+    this.#files.delete(path);
+    this.#files.set(path, hit);
+    return hit;
+  }
+
   /** Whatever `fetch` gives for a path, it gives for ever; undefined is asked for again. */
   async get(path: string, fetch: (path: string) => Promise<Uint8Array | undefined>): Promise<Sent | undefined> {
-    const hit = this.#files.get(path);
-    if (hit !== undefined) {
-      // To the end of the row of those that are dropped.
-      this.#files.delete(path);
-      this.#files.set(path, hit);
-      return hit;
-    }
+    const hit = this.hit(path);
+    if (hit !== undefined) return hit;
     const bytes = await fetch(path);
     if (bytes === undefined) return undefined;
     const file = sent(bytes);

@@ -1,11 +1,13 @@
 import type { RequestListener } from 'node:http';
 import express, { type Express, type NextFunction, type Request, type Response, type Router } from 'express';
+import type { LogRouter } from '../ctlog/routes.js';
 import { AppError } from '../errors.js';
 import { requestIdOf } from '../request-id.js';
 import { allowAnyOrigin, methodOverride } from './cors.js';
 import { type Observers, observe, send, sendError } from './exchange.js';
 import { answerWithCertificate, type IssuingRouteDeps, issuingPaths, issuingShortcut } from './issuing-routes.js';
 import type { JsonObject } from './json-body.js';
+import { tileShortcut } from './tile-shortcut.js';
 
 /** One dependency of the instance as /readyz shows it. */
 export interface Check {
@@ -44,15 +46,16 @@ export interface AppDeps extends IssuingRouteDeps {
   /** The page for people, if it is on this listener. */
   readonly pageRoutes?: Router | undefined;
   /** Our own logs by path, such as `/ctlog`. */
-  readonly ctlogRoutes: ReadonlyMap<string, Router>;
+  readonly ctlogRoutes: ReadonlyMap<string, Router | LogRouter>;
 }
 
 /** The HTTP side of the CA: translates the wire to issue() and back, nothing else. */
 export function createApp(deps: AppDeps): RequestListener {
   const shortcut = issuingShortcut(deps);
+  const tiles = tileShortcut(deps, deps.ctlogRoutes);
   const app = createRoutes(deps);
   return (request, response) => {
-    if (!shortcut(request, response)) app(request, response);
+    if (!shortcut(request, response) && !tiles(request, response)) app(request, response);
   };
 }
 

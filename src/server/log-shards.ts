@@ -5,7 +5,7 @@ import type { Readiness } from '../ct/log.js';
 import { type EmbeddedLog, type EmbeddedLogOptions, openEmbeddedLog } from '../ctlog/log.js';
 import { requireMoved } from '../ctlog/moved.js';
 import { settleRotation } from '../ctlog/rotate.js';
-import { ctlogRoutes } from '../ctlog/routes.js';
+import { ctlogRoutes, type LogRouter } from '../ctlog/routes.js';
 import { s3Name } from '../ctlog/s3-address.js';
 import { placeOf, readShards, refuseFrozen, type ShardBase } from '../ctlog/shards.js';
 import { openFrozenLog } from '../ctlog/shards-frozen.js';
@@ -114,7 +114,7 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
 }
 
 /** Beside the log's own endpoints, the newest checkpoint of a quorum: under load the newest of all is younger. */
-function routesOf(log: EmbeddedLog, witnessed: WitnessedStorage | undefined): Router {
+function routesOf(log: EmbeddedLog, witnessed: WitnessedStorage | undefined): LogRouter {
   const routes = ctlogRoutes(log);
   if (witnessed === undefined) return routes;
   const router = Router({ caseSensitive: true, strict: true });
@@ -126,7 +126,7 @@ function routesOf(log: EmbeddedLog, witnessed: WitnessedStorage | undefined): Ro
     response.setHeader('Access-Control-Allow-Origin', '*');
     response.end(found.checkpoint);
   });
-  return router.use(routes);
+  return Object.assign(router.use(routes), { cachedTile: routes.cachedTile });
 }
 
 function startOf(createdAt: number | undefined): { start?: Date } {

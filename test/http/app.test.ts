@@ -1,11 +1,13 @@
 import { Router } from 'express';
 import { pino } from 'pino';
 import request from 'supertest';
+import { ctlogRoutes } from '../../src/ctlog/routes.js';
 import { AppError } from '../../src/errors.js';
 import { type AppDeps, createApp } from '../../src/http/app.js';
 import type { Issued, IssueRequest } from '../../src/issue.js';
 import { openIntake } from '../../src/limits/intake.js';
 import { createMetrics } from '../../src/metrics.js';
+import { newLogKey, openLog, submission, temporaryDirectory } from '../ctlog/fixtures.js';
 
 const chainPem = ['-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n'];
 const issued = (sct: boolean): Issued =>
@@ -205,6 +207,44 @@ describe('the read endpoints', () => {
       (await request(lab({ ctlogRoutes: new Map([['/ctlog', routes]]) }).app).get('/ctlog/checkpoint')).status,
     ).toBe(200);
   });
+});
+
+test('a tile out of memory, past Express, is answered as it is by Express, and so are parts and conditions', async () => {
+  const directory = temporaryDirectory();
+  const log = await openLog(directory.path, newLogKey());
+  try {
+    await Promise.all(Array.from({ length: 256 }, () => log.submit(submission())));
+    const { app, metrics } = lab({ ctlogRoutes: new Map([['/ctlog', ctlogRoutes(log)]]) });
+    const tile = (headers = {}) =>
+      request(app)
+        .get('/ctlog/tile/0/000')
+        .set(headers)
+        .buffer(true)
+        .parse((response, done) => {
+          const chunks: Buffer[] = [];
+          response.on('data', (chunk: Buffer) => chunks.push(chunk));
+          response.on('end', () => done(null, Buffer.concat(chunks)));
+        });
+    // The first is read from the log, the query keeps the second from the way past Express.
+    const [read, slow] = [await tile(), await tile().query('x')];
+    const fast = await tile({ 'X-Request-Id': 'mine' });
+    const seen = ({ status, body, headers: { date, 'x-request-id': id, ...headers } }: typeof fast) => ({
+      status,
+      body,
+      headers,
+    });
+    expect(seen(fast)).toEqual(seen(read));
+    expect(seen(fast)).toEqual(seen(slow));
+    expect(fast.body).toHaveLength(256 * 32);
+    expect(fast.headers['x-request-id']).toBe('mine');
+    expect((await tile({ Range: 'bytes=0-31' })).body).toHaveLength(32);
+    expect((await tile({ 'If-None-Match': fast.headers.etag })).status).toBe(304);
+    expect((await request(app).post('/ctlog/tile/0/000')).status).toBe(501);
+    expect(await metrics.registry.metrics()).toMatch(/http_requests_total\{code="200",method="get"\} 3/);
+  } finally {
+    await log.close();
+    directory.dispose();
+  }
 });
 
 test("requests and latencies are counted under Fulcio's names", async () => {
