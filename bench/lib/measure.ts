@@ -10,6 +10,8 @@ export interface Measured extends LoadResult {
   /** Milliseconds of processor time, user and system, that the target spent on each certificate. */
   readonly cpuMsPerCertificate: number;
   readonly rssMb: number;
+  /** Without the pages of files. */
+  readonly anonymousMb: number;
   /** Commits of the embedded log; undefined for a target that has none. */
   readonly commitsPerSecond: number | undefined;
   /** 99th percentile of what the event loop is late by; undefined for a target without one. */
@@ -45,6 +47,7 @@ export async function measure(target: Target, options: MeasureOptions): Promise<
     certificatesPerSecond: (load.requests - load.failed) / load.seconds,
     cpuMsPerCertificate: (1000 * (after.cpuSeconds - before.cpuSeconds)) / certificates,
     rssMb: after.rssBytes / 1e6,
+    anonymousMb: after.anonymousBytes / 1e6,
     commitsPerSecond: commits === undefined ? undefined : commits / load.seconds,
     eventLoopLagMs: after.lagSeconds === undefined ? undefined : 1000 * after.lagSeconds,
   };

@@ -6,6 +6,8 @@ export interface ProcessFigures {
   readonly cpuSeconds: number;
   /** Resident memory in bytes, now. */
   readonly rssBytes: number;
+  /** Of them, what is no page of a file: the log's index, mapped into memory, grows with the log and gives way to others. */
+  readonly anonymousBytes: number;
 }
 
 /** Clock ticks per second in /proc/PID/stat (USER_HZ, 100 on every Linux architecture that Node runs on). */
@@ -18,10 +20,18 @@ export function processFigures(pid: number): ProcessFigures {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const cpuSeconds = (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  const own = { cpuSeconds, rssBytes: Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024 };
-  return childrenOf(pid)
-    .map(processFigures)
-    .reduce((a, b) => ({ cpuSeconds: a.cpuSeconds + b.cpuSeconds, rssBytes: a.rssBytes + b.rssBytes }), own);
+  const bytesOf = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024;
+  const own = { cpuSeconds, rssBytes: bytesOf('VmRSS'), anonymousBytes: bytesOf('RssAnon') };
+  return childrenOf(pid).map(processFigures).reduce(sum, own);
+}
+
+function sum(a: ProcessFigures, b: ProcessFigures): ProcessFigures {
+  return {
+    cpuSeconds: a.cpuSeconds + b.cpuSeconds,
+    rssBytes: a.rssBytes + b.rssBytes,
+    anonymousBytes: a.anonymousBytes + b.anonymousBytes,
+  };
 }
 
 function childrenOf(pid: number): number[] {
