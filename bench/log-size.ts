@@ -3,7 +3,7 @@ import type { EmbeddedLog } from '../src/ctlog/log.js';
 import { leafHash } from '../src/ctlog/merkle.js';
 import { duration, percentile, table, timed } from './lib/figures.js';
 import { type EntryBytes, generateLog } from './lib/generated-log.js';
-import { diskBytes, type LogFiles, newLogFiles, openLog } from './lib/log-files.js';
+import { diskBytes, issuers, type LogFiles, newLogFiles, openLog, origin } from './lib/log-files.js';
 import { submission } from './log-submit.js';
 
 export interface SizeOptions {
@@ -47,7 +47,7 @@ const titles = [
 
 async function measure(files: LogFiles, size: number, bytes: EntryBytes): Promise<[string, ...string[]]> {
   const say = (text: string) => process.stderr.write(`${size} entries: ${text}\n`);
-  const generated = await timed(() => generateLog(files, size, bytes, Date.now));
+  const generated = await timed(() => generateLog({ ...files, origin, issuers, size, bytes, clock: Date.now }));
   say(`generated in ${duration(generated.ms)}`);
   const perEntry = (path: string) => (diskBytes(path) / size).toFixed(0);
   const hashTiles = diskBytes(join(files.directory, 'tile')) - diskBytes(join(files.directory, 'tile/data'));

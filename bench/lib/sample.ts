@@ -3,6 +3,7 @@ import { open } from 'node:fs/promises';
 import { loadTrust } from '../../src/cli/request-trust.js';
 import { loggedPrecert, verifyIssued } from '../../src/cli/verify-certificate.js';
 import { checkInclusion } from '../../src/cli/verify-certificate-log.js';
+import { decodeLeafIndex } from '../../src/ct/leaf-index.js';
 import { decodePem, decodePemAll } from '../../src/x509/pem.js';
 import type { Target } from './targets.js';
 
@@ -33,10 +34,13 @@ export function sendRequest(target: Pick<Target, 'url'>, request: CorpusRequest)
   return fetch(`${target.url}${request.path}`, { method: 'POST', headers, body: request.body });
 }
 
-/** Every check of a careful client, for answers of `target`: resolves with a function that throws with what is wrong. */
+/**
+ * Every check of a careful client, for answers of `target`: resolves with a function that throws with what is wrong, and
+ * resolves with the index that the SCT gives the certificate's entry; undefined when it gives none.
+ */
 export async function certificateCheck(
   target: Target,
-): Promise<(request: CorpusRequest, answer: string) => Promise<void>> {
+): Promise<(request: CorpusRequest, answer: string) => Promise<number | undefined>> {
   const trust = await loadTrust({ url: target.url } as Parameters<typeof loadTrust>[0], { fetch });
   return async (request, text) => {
     const [leaf, ...chain] = chainOf(text);
@@ -50,6 +54,7 @@ export async function certificateCheck(
     const wrong = checks.find(({ name, status }) => status !== 'passed' && !(name === 'key' && !request.publicKey));
     if (wrong !== undefined)
       throw new Error(`a certificate of the sample failed the check "${wrong.name}": ${wrong.detail}`);
+    return decodeLeafIndex(logged.sct.extensions);
   };
 }
 

@@ -18,7 +18,7 @@ export interface Target {
 }
 
 export interface TargetOptions {
-  /** A directory of its own, empty. */
+  /** A directory of its own, empty at the first start. */
   readonly directory: string;
   readonly ca: CaFiles;
   readonly issuerUrl: string;
@@ -30,11 +30,13 @@ export interface MayflyOptions extends TargetOptions {
   /** The Node that runs it. */
   readonly node: string;
   readonly flags: readonly string[];
+  /** Whether the server at this URL has started, asked until it has; /readyz says it unless told. */
+  readonly isUp?: (url: string) => Promise<boolean>;
 }
 
-/** Starts `mayfly serve` with the embedded log on a new data directory. */
+/** Starts `mayfly serve` with the embedded log, on the data directory below `directory` if it is there already. */
 export async function startMayfly(options: MayflyOptions): Promise<Target> {
-  const { directory, ca, node, main, flags } = options;
+  const { directory, ca, node, main, flags, isUp } = options;
   const ports = await freePorts();
   const args = [
     ...[main, 'serve', '--data-dir', join(directory, 'data'), '--config-path', writeConfig(options)],
@@ -42,7 +44,7 @@ export async function startMayfly(options: MayflyOptions): Promise<Target> {
     ...serverFlags(ports),
     ...flags,
   ];
-  return start(node, args, directory, ports, '/readyz');
+  return start(node, args, directory, ports, isUp ?? ((url) => answers(`${url}/readyz`)));
 }
 
 /** Starts Fulcio without a log, or with the RFC 6962 log of `ctLogUrl`. */
@@ -57,7 +59,7 @@ export async function startFulcio(
     ...['--legacy-unix-domain-socket', `@mayfly-bench-${ports.http}`],
     ...serverFlags(ports),
   ];
-  return start(program, args, directory, ports, '/healthz');
+  return start(program, args, directory, ports, (url) => answers(`${url}/healthz`));
 }
 
 function caFlags({ keyPath, chainPath, password }: CaFiles): string[] {
@@ -95,7 +97,7 @@ async function start(
   args: readonly string[],
   directory: string,
   ports: Ports,
-  readyPath: string,
+  isUp: (url: string) => Promise<boolean>,
 ): Promise<Target> {
   const logPath = join(directory, 'server.log');
   const log = openSync(logPath, 'w');
@@ -103,12 +105,16 @@ async function start(
   closeSync(log);
   const url = `http://127.0.0.1:${ports.http}`;
   const deadline = Date.now() + readyWithinMs;
-  while (!(await answers(`${url}${readyPath}`))) {
-    if (child.exitCode !== null || Date.now() > deadline) {
-      await stop(child);
-      throw new Error(`${command} did not start: ${readFileSync(logPath, 'utf8').slice(-2000)}`);
+  try {
+    while (!(await isUp(url))) {
+      if (child.exitCode !== null || Date.now() > deadline) {
+        throw new Error(`${command} did not start: ${readFileSync(logPath, 'utf8').slice(-2000)}`);
+      }
+      await sleep(20);
     }
-    await sleep(20);
+  } catch (error) {
+    await stop(child);
+    throw error;
   }
   return {
     pid: child.pid ?? -1,
