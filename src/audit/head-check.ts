@@ -78,5 +78,10 @@ function problemOf({ expected, other }: Wanted, trails: readonly VerifiedTrail[]
   if (file !== undefined && own.some(({ first }) => seq < first)) return [];
   const found = own.map(({ first, head }) => `lines ${first} to ${head.seq}`).join(' and ') || 'no line';
   const why = file === undefined ? '' : ', so its end was cut off, or these are copies that were made while it grew';
-  return [{ file: paths.join(', '), problem: `line ${seq}, ${source}, is missing: found ${found} of the trail${why}` }];
+  return [
+    {
+      file: paths.join(', ') || (file ?? ''),
+      problem: `line ${seq}, ${source}, is missing: found ${found} of the trail${why}`,
+    },
+  ];
 }

@@ -70,8 +70,15 @@ function missingFrom(
   { trailId, head, tellings }: OpenedFile,
   noted: NotedHead | undefined,
 ): Pick<OpenedFile, 'missing' | 'tellings'> {
-  const isThere = noted === undefined || noted.seq < head.seq || (noted.seq === head.seq && noted.hash === head.hash);
-  if (isThere || noted.trail !== trailId) return { tellings };
+  if (noted === undefined) return { tellings };
+  if (noted.trail !== trailId) {
+    // Moved away by its owner, or removed by somebody else: only the owner knows.
+    const gone = `line ${noted.seq} of the audit trail ${noted.trail} was written here, and that trail is not here now`;
+    return {
+      tellings: [...tellings, `${gone}; ${trailId === undefined ? 'a new trail begins' : 'another one goes on'}`],
+    };
+  }
+  if (noted.seq < head.seq || (noted.seq === head.seq && noted.hash === head.hash)) return { tellings };
   const found = `line ${noted.seq} of the audit trail was written, and the trail now ends at line ${head.seq}`;
   const telling = `${found} without it: its end was cut off or changed; it goes on from there, and says so for good`;
   return { missing: { seq: noted.seq, sha256: noted.hash }, tellings: [...tellings, telling] };

@@ -143,8 +143,6 @@ function knownError(error: unknown): AppError {
 }
 
 function tooFew(failures: readonly AppError[], asked: number, required: number): AppError {
-  const [only] = failures;
-  if (asked === 1 && only !== undefined) return only;
   const reasons = failures.map(({ detail }) => detail).join('; ');
   const detail = `${failures.length} of ${asked} logs gave no SCT and ${required} must: ${reasons}`;
   const waits = failures.map(({ retryAfterSeconds }) => retryAfterSeconds ?? defaultRetryAfterSeconds);

@@ -48,6 +48,9 @@ export async function publishTuf(options: PublishOptions): Promise<Published> {
   const { nextRoot } = repository;
   if (nextRoot === undefined) return publishUnder(options, repository);
   if (!isSignedUnder(nextRoot, 'targets', repository.targets)) {
+    // Whoever has the root in force is served on meanwhile.
+    const { nextRoot: _waiting, ...inForce } = repository;
+    if (await canSignUnder(inForce.root, inForce, options.keysDir)) await publishUnder(options, inForce);
     const version = repository.targets.signed.version;
     throw new AppError(
       'STARTUP',

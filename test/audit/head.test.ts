@@ -64,6 +64,18 @@ describe('with the head beside the trail', () => {
     expect(problems()).toEqual([expect.stringMatching(/is missing: found lines 1 to \d+ of the trail/)]);
   });
 
+  test('a trail that was removed is found, and the file that says so is named', async () => {
+    await writeTrail(lab, 4);
+    rmSync(lab.path);
+    expect(lab.verify(...all()).problems).toEqual([
+      {
+        file: `${lab.path}.head`,
+        line: undefined,
+        problem: expect.stringMatching(/is missing: found no line of the trail/),
+      },
+    ]);
+  });
+
   test('a broken chain is one problem, not two', async () => {
     await writeTrail(lab, 4);
     lab.write(lab.lines().toSpliced(3, 1));
@@ -107,6 +119,22 @@ describe('a server that starts behind a cut', () => {
     await opened.close();
     await writeTrail(lab, 1);
     expect(problems()).toContainEqual(expect.stringMatching(/^line 10 of the trail, .*, was gone or changed when/));
+  });
+
+  test('says where the whole trail is gone, or another one is in its place', async () => {
+    await writeTrail(lab, 4);
+    const [first = ''] = lab.lines();
+    writeFileSync(lab.path, '');
+    const begun = await lab.open();
+    expect(begun.tellings).toEqual([
+      'line 10 of the audit trail a trail was written here, and that trail is not here now; a new trail begins',
+    ]);
+    await begun.close();
+    expect(problems()).toEqual([]);
+    lab.write([first.replace('a trail', 'b')]);
+    const other = await lab.open();
+    expect(other.tellings).toEqual([expect.stringMatching(/trail is not here now; another one goes on$/)]);
+    await other.close();
   });
 
   test('says nothing where a crash cut off a line, or a kill came before the head was noted', async () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { openDirectoryStorage, readDirectory } from '../../src/ctlog/directory-storage.js';
 import type { LogStorage } from '../../src/ctlog/storage.js';
 import { faultTable, rowsOf, type Subject } from './fault-table.js';
-import { type Tear, tearing } from './faulty-storage.js';
+import { faultModes, type Tear, tearing } from './faulty-storage.js';
 import { temporaryDirectory } from './fixtures.js';
 
 const pageBytes = 4096;
@@ -62,15 +62,4 @@ function subjectIn({ path, dispose }: ReturnType<typeof temporaryDirectory>): Su
 
 const run = faultTable(async () => subjectIn(temporaryDirectory()));
 
-test.each(
-  rowsOf([
-    'fail',
-    'persist',
-    'torn',
-    'hang',
-    'hang, killed before',
-    'hang, killed after',
-    'crash before',
-    'crash after',
-  ]),
-)('$operation, call $call: $mode', (fault) => run(fault));
+test.each(rowsOf(faultModes))('$operation, call $call: $mode', (fault) => run(fault));

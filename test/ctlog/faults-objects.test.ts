@@ -2,6 +2,7 @@ import { readObjectStore } from '../../src/ctlog/object-storage.js';
 import { ObjectLogStorage } from '../../src/ctlog/object-storage-operations.js';
 import { openS3 } from '../../src/ctlog/s3-objects.js';
 import { faultTable, rowsOf, type Subject } from './fault-table.js';
+import { faultModes } from './faulty-storage.js';
 import { silent } from './fixtures.js';
 import { type FakeRow, type FakeS3, fakeLease, startFakeS3 } from './object-storage-fakes.js';
 
@@ -33,15 +34,4 @@ const run = faultTable(async () =>
   subjectOf(await startFakeS3(), { epoch: 0n, owner: undefined, checkpoint: undefined }),
 );
 
-test.each(
-  rowsOf([
-    'fail',
-    'persist',
-    'torn',
-    'hang',
-    'hang, killed before',
-    'hang, killed after',
-    'crash before',
-    'crash after',
-  ]),
-)('$operation, call $call: $mode', (fault) => run(fault));
+test.each(rowsOf(faultModes))('$operation, call $call: $mode', (fault) => run(fault));

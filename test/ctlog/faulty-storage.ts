@@ -38,15 +38,18 @@ export const writes = [
  * what it should; it gives no answer until the process is killed. After a `crash` or `killed` nothing works until the
  * storage is opened again.
  */
-export type FaultMode =
-  | 'fail'
-  | 'persist'
-  | 'torn'
-  | 'hang'
-  | 'hang, killed before'
-  | 'hang, killed after'
-  | 'crash before'
-  | 'crash after';
+export const faultModes = [
+  'fail',
+  'persist',
+  'torn',
+  'hang',
+  'hang, killed before',
+  'hang, killed after',
+  'crash before',
+  'crash after',
+] as const;
+
+export type FaultMode = (typeof faultModes)[number];
 
 export interface Fault {
   readonly operation: Operation;

@@ -9,6 +9,7 @@ import { openThreadedWork } from '../../src/issuance/threads.js';
 import { type CertificateWork, localWork } from '../../src/issuance/work.js';
 import { defaultKeyPolicy } from '../../src/proof.js';
 import { newSerial } from '../../src/x509/tbs.js';
+import { csrOf, type Pair, pairs, spkiOf } from '../proof/sample-keys.js';
 
 const challenge = 'jane@example.com';
 const logger = pino({ level: 'silent' });
@@ -107,6 +108,31 @@ test('what a thread refuses comes back with its code and its message', async () 
   const bad = order({ request: { kind: 'publicKey', key: 'nonsense', proof: randomBytes(8) } });
   await expect(made.precertify(bad, ca)).rejects.toMatchObject({ code: 'KEY_MALFORMED' });
   await expect(made.precertify(order(), ca)).resolves.toBeDefined();
+});
+
+test("a policy's refusal comes back from a thread with the rule, if a rule it was", async () => {
+  const made = work(1);
+  const refusing = (rule: string | undefined) =>
+    order({
+      policy: { ...defaultKeyPolicy, refused: new Map([['ecdsa-p256', { rule, detail: 'kein P-256 für Sie' }]]) },
+    });
+  const refusal = { code: 'POLICY_DENIED', detail: 'kein P-256 für Sie' };
+  await expect(made.precertify(refusing('no "P-256"'), ca)).rejects.toMatchObject({ ...refusal, rule: 'no "P-256"' });
+  await expect(made.precertify(refusing(undefined), ca)).rejects.toMatchObject({ ...refusal, rule: undefined });
+});
+
+test('a signing request is proven by a thread', async () => {
+  const csr = (by: Pair) => Buffer.from(csrOf(by, { hash: 'sha256', algorithm: '1.2.840.10045.4.3.2' }));
+  const made = work(1);
+  const { key } = await made.precertify(order({ request: { kind: 'csr', csr: csr(pairs.p256) } }), ca);
+  expect(Buffer.from(key.spki)).toEqual(spkiOf(pairs.p256.publicKey));
+  const mixed = csr({
+    publicKey: pairs.p256.publicKey,
+    privateKey: generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey,
+  });
+  await expect(made.precertify(order({ request: { kind: 'csr', csr: mixed } }), ca)).rejects.toMatchObject({
+    code: 'PROOF_INVALID',
+  });
 });
 
 test('a certificate that is not what its precertificate promised is refused by a thread too', async () => {

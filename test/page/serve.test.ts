@@ -1,7 +1,9 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunningServer } from '../../src/server/start.js';
-import { emailConfig, start, startFailure, temporary } from '../server/lab.js';
+import { emailConfig, eventually, start, startFailure, temporary } from '../server/lab.js';
+import { post, v2Body } from '../support/client.js';
+import { startIssuer } from '../support/issuer.js';
 
 let dir: string;
 let server: RunningServer | undefined;
@@ -14,14 +16,14 @@ afterEach(async () => {
   rmSync(dir, { recursive: true });
 });
 
-const flags = (more: Record<string, string>): Record<string, string> => ({
+const flags = (more: Record<string, string>, issuer = 'https://login.example.com'): Record<string, string> => ({
   'data-dir': join(dir, 'data'),
-  'config-path': emailConfig(dir, 'https://login.example.com'),
+  'config-path': emailConfig(dir, issuer),
   ...more,
 });
 
-async function serve(more: Record<string, string>): Promise<RunningServer> {
-  server = await start(flags(more));
+async function serve(more: Record<string, string>, issuer?: string): Promise<RunningServer> {
+  server = await start(flags(more, issuer));
   return server;
 }
 
@@ -63,6 +65,22 @@ test('--page-port takes the page and the reads of the log with it', async () => 
   expect(await status(`${pageUrl}api/v2/signingCert`, 'POST')).toBe(404);
   expect(await status(`${pageUrl}readyz`)).toBe(200);
   expect(await (await fetch(pageUrl)).text()).toContain(`href="${url}/trust/ca.pem"`);
+});
+
+test('what the page has brought into memory is not read on the HTTP port either', async () => {
+  const issuer = await startIssuer();
+  try {
+    const page = { page: 'true', 'page-port': '0', 'page-host': '127.0.0.1' };
+    const { url, pageUrl = '' } = await serve(page, issuer.url);
+    const token = await issuer.token({ email: 'jane@example.com', email_verified: true });
+    const issued = await post(`${url}/api/v2/signingCert`, v2Body(token, 'jane@example.com'));
+    expect(issued).toMatchObject({ status: 200 });
+    const tile = 'ctlog/tile/data/000.p/1';
+    await eventually(async () => (await status(`${pageUrl}${tile}`)) === 200);
+    expect(await status(`${url}/${tile}`)).toBe(404);
+  } finally {
+    await issuer.close();
+  }
 });
 
 test('without a log it says so', async () => {

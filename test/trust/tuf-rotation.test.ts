@@ -6,7 +6,7 @@ import { tufRoles } from '../../src/trust/tuf-keys.js';
 import { publishTuf } from '../../src/trust/tuf-publish.js';
 import { readTufRepository } from '../../src/trust/tuf-repository.js';
 import { readTufTargets } from '../../src/trust/tuf-targets.js';
-import { changeTrust, damage, start, type TufLab, tufLab } from './tuf-lab.js';
+import { changeTrust, damage, later, start, type TufLab, tufLab } from './tuf-lab.js';
 
 let lab: TufLab;
 beforeEach(async () => {
@@ -109,6 +109,8 @@ describe('rotate-key', () => {
       /cannot be published: 1\.targets\.json is not signed by.*update --force$/,
     );
     expect((await repository()).root.signed.version).toBe(1);
+    await expect(publishTuf({ ...lab, now: later(5) })).rejects.toThrow(/cannot be published/);
+    expect((await repository()).timestamp?.signed.version).toBe(2);
     expect((await updateTuf({ ...lab, targets: await targets(), force: true })).waits).toBe(false);
     expect((await repository()).root.signed.version).toBe(2);
   });
