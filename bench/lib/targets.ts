@@ -4,6 +4,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'nod
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { CaFiles } from '../../test/interop/openssl-ca.js';
 import { closeServer, listenLocal } from './servers.js';
 
@@ -61,6 +62,19 @@ export async function startFulcio(
   ];
   return start(program, args, directory, ports, (url) => answers(`${url}/healthz`));
 }
+
+/** Starts the program of floor-server.ts in so many processes. */
+export async function startFloor(
+  options: TargetOptions & { readonly node: string; readonly processes: number },
+): Promise<Target> {
+  const { directory, node, processes, issuerUrl } = options;
+  mkdirSync(directory, { recursive: true });
+  const ports = await freePorts();
+  const args = ['--import', './test/fuzz/register.mjs', floorServer, `${ports.http}`, `${processes}`, issuerUrl];
+  return start(node, args, directory, ports, answers);
+}
+
+const floorServer = fileURLToPath(new URL('floor-server.ts', import.meta.url));
 
 function caFlags({ keyPath, chainPath, password }: CaFiles): string[] {
   return [
