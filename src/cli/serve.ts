@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { openBuiltThread } from '../issuance/threads.js';
 import { startServer } from '../server/start.js';
 import { declareServeFlags, flagsGiven, repeatedFlagsGiven } from './flag-options.js';
-import { tuneGarbageCollector } from './heap.js';
+import { boundHeapGrowth } from './heap.js';
 
 /** `mayfly serve`: runs the server until SIGTERM or SIGINT, then finishes what is in flight. */
 export function registerServe(program: Command, done: (code: number) => void): void {
@@ -12,7 +12,7 @@ export function registerServe(program: Command, done: (code: number) => void): v
     .option('-c, --config <file>', 'file with any of the settings below, YAML or JSON');
   declareServeFlags(command);
   command.action(async () => {
-    tuneGarbageCollector();
+    boundHeapGrowth();
     const { config, ...flags } = flagsGiven(command);
     const given = { ...flags, ...repeatedFlagsGiven(command) };
     const server = await startServer(given, {

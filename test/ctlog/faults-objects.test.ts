@@ -6,6 +6,9 @@ import { faultModes } from './faulty-storage.js';
 import { silent } from './fixtures.js';
 import { type FakeRow, type FakeS3, fakeLease, startFakeS3 } from './object-storage-fakes.js';
 
+/** Nothing hangs in the store here, and a busy machine may take its time. */
+const patienceMs = 20_000;
+
 /** A killed writer; its lease goes to the next one. In a store, what was written is durable. */
 async function subjectOf(fake: FakeS3, row: FakeRow): Promise<Subject> {
   const reader = await readObjectStore(fake.s3);
@@ -19,7 +22,7 @@ async function subjectOf(fake: FakeS3, row: FakeRow): Promise<Subject> {
     violations: () => fake.rewritten.filter((path) => path !== 'log/checkpoint'),
     powerFailure: () => {},
     async copy() {
-      const copy = await startFakeS3();
+      const copy = await startFakeS3(patienceMs);
       for (const [path, bytes] of fake.objects) copy.objects.set(path, bytes);
       return subjectOf(copy, { ...row });
     },
@@ -31,7 +34,7 @@ async function subjectOf(fake: FakeS3, row: FakeRow): Promise<Subject> {
 }
 
 const run = faultTable(async () =>
-  subjectOf(await startFakeS3(), { epoch: 0n, owner: undefined, checkpoint: undefined }),
+  subjectOf(await startFakeS3(patienceMs), { epoch: 0n, owner: undefined, checkpoint: undefined }),
 );
 
 test.each(rowsOf(faultModes))('$operation, call $call: $mode', (fault) => run(fault));

@@ -29,7 +29,8 @@ export interface FakeS3 {
 
 const etagOf = (bytes: Uint8Array): string => `"${createHash('md5').update(bytes).digest('hex')}"`;
 
-export async function startFakeS3(): Promise<FakeS3> {
+/** An S3 server of its own; requests that it lets hang are given up after `attemptTimeoutMs`. */
+export async function startFakeS3(attemptTimeoutMs = 500): Promise<FakeS3> {
   const server = createServer((request, response) => void handle(request, response));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -45,8 +46,8 @@ export async function startFakeS3(): Promise<FakeS3> {
       pathStyle: true,
       credentials: { accessKeyId: 'id', secretAccessKey: 'secret' },
       attempts: 1,
-      attemptTimeoutMs: 500,
-      timeoutMs: 1000,
+      attemptTimeoutMs,
+      timeoutMs: 2 * attemptTimeoutMs,
     },
     async close() {
       server.closeAllConnections();
