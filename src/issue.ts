@@ -1,12 +1,12 @@
 import type { CertificateAuthority } from './ca/authority.js';
 import type { IssuerConfig } from './config/identity-types.js';
 import type { CtLogs, PrecertSubmission, Sct } from './ct/log.js';
-import { encodeSctList } from './ct/sct.js';
 import { AppError } from './errors.js';
 import { toPrincipal } from './identity/issuer-types.js';
 import type { Issuers } from './identity/issuers.js';
 import type { Principal } from './identity/principal.js';
 import { parseToken, type VerifiedToken, verifyToken } from './identity/token.js';
+import { openCompletion } from './issuance/completion.js';
 import type { LeafTemplate } from './issuance/steps.js';
 import type { CertificateWork } from './issuance/work.js';
 import type { OnQuota } from './limits/quota.js';
@@ -131,10 +131,11 @@ export async function issue(
   await deps.intend({ ...authenticated, ...identity, submission });
   if (deps.ctLog === undefined) return { ...identity, certificate: precertificate, scts: undefined };
   const submitted = performance.now();
-  const scts = await deps.ctLog.submit(submission, signal);
+  const completion = openCompletion(deps.work, { parts, precertificate }, ca);
+  const scts = await deps.ctLog.submit(submission, signal, completion.signSct);
   const answered = performance.now();
   deps.observe('log', (answered - submitted) / 1000, 0);
-  const certificate = await deps.work.certify({ parts, precertificate, sctList: encodeSctList(scts) }, ca);
+  const certificate = await completion.certificate(scts);
   deps.observe('sign', (performance.now() - answered) / 1000, 0);
   return { ...identity, certificate, scts };
 }

@@ -20,17 +20,25 @@ export function openFileSigner(pem: string | Uint8Array, passphrase?: string): S
   return createKeySigner(readPrivateKey(pem, passphrase));
 }
 
+/** A signer in this process. */
+export interface KeySigner extends Signer {
+  /** Whether it signs in the calling thread, and not on libuv's pool. */
+  readonly signsHere: boolean;
+}
+
 /** A signer around a private key in memory; throws AppError STARTUP for a kind of key that no CA here may have. */
-export function createKeySigner(privateKey: KeyObject): Signer {
+export function createKeySigner(privateKey: KeyObject): KeySigner {
   const algorithm = signatureAlgorithmOf(privateKey);
   if (algorithm === undefined) {
     throw new AppError('STARTUP', `the CA key is of the kind ${kindOf(privateKey)}; expected ${keyKinds.join(', ')}`);
   }
+  const signsHere = fastKinds.has(kindOf(privateKey));
   return {
     publicKey: createPublicKey(privateKey),
     signatureAlgorithm: algorithm.identifier,
     privateKey,
-    sign: fastKinds.has(kindOf(privateKey))
+    signsHere,
+    sign: signsHere
       ? async (data) => sign(algorithm.hash, data, privateKey)
       : (data) => signOnPool(algorithm.hash, data, privateKey),
     close: () => Promise.resolve(),

@@ -62,12 +62,16 @@ export function openLogSet(options: LogSetOptions): LogSet {
   };
   return {
     name: embedding.map(({ log }) => log.name).join(', '),
-    async submit(submission, signal) {
+    async submit(submission, signal, signSct) {
       const notAfter = temporal ? parseCertificate(submission.precertificate).notAfter.getTime() : 0;
       const fits = ({ interval }: LogSetMember): boolean => covers(interval, notAfter);
       for (const { send } of further.filter(fits)) track(send(submission));
       const asked = embedding.filter(fits).map(({ log }) => log);
       if (asked.length < required) throw noneFits(asked.length, embedding.length, required, notAfter);
+      const [only] = asked;
+      if (only !== undefined && asked.length === 1) {
+        return track(only.submit(submission, signal, signSct)).then((sct) => [sct], rethrowKnown);
+      }
       return fastest(asked, required, (log, limit) => track(log.submit(submission, limit)), signal);
     },
     readiness: () => readinessOf(embedding, required, notAfterOfNow()),
@@ -111,8 +115,6 @@ function fastest(
   ask: Ask,
   signal: AbortSignal | undefined,
 ): Promise<readonly Sct[]> {
-  const [only] = logs;
-  if (only !== undefined && logs.length === 1) return ask(only, signal).then((sct) => [sct], rethrowKnown);
   const hopeless = new AbortController();
   const limit = signal === undefined ? hopeless.signal : AbortSignal.any([signal, hopeless.signal]);
   return new Promise((resolve, reject) => {

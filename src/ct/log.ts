@@ -1,3 +1,5 @@
+import type { KeyObject } from 'node:crypto';
+
 /**
  * The contract between the certificate authority and any certificate transparency log, our own or somebody else's.
  */
@@ -26,6 +28,12 @@ export interface Sct {
   readonly signature: Uint8Array;
 }
 
+/**
+ * Signs an SCT in its log's place, so that the certificate that embeds it can be signed with it: resolves with the
+ * DigitallySigned struct over the submitted entry. `key` is the log's private key.
+ */
+export type SignSct = (sct: Omit<Sct, 'signature'>, key: KeyObject) => Promise<Uint8Array>;
+
 export type Readiness = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
 /**
@@ -35,12 +43,15 @@ export type Readiness = { readonly ok: true } | { readonly ok: false; readonly r
  * entry is durable and covered by a committed checkpoint (for ours). It throws AppError CT_LOG_UNAVAILABLE or
  * CT_LOG_MISBEHAVED within the bound of its configuration or of `signal`, whichever is first; an aborted submission may
  * still have been logged.
+ *
+ * A log whose key is in this process may let `signSct` sign, once the entry has its place and before it is durable: what that
+ * makes is nobody's until `submit` resolves.
  */
 export interface CtLog {
   /** For log lines and /readyz: an origin or a URL. */
   readonly name: string;
   readonly logId: Uint8Array;
-  submit(submission: PrecertSubmission, signal?: AbortSignal): Promise<Sct>;
+  submit(submission: PrecertSubmission, signal?: AbortSignal, signSct?: SignSct): Promise<Sct>;
   readiness(): Readiness;
   close(): Promise<void>;
 }
@@ -51,9 +62,9 @@ export interface CtLogs {
   readonly name: string;
   /**
    * Resolves with the SCTs to embed, at least one, each as CtLog has it; throws AppError CT_LOG_UNAVAILABLE or
-   * CT_LOG_MISBEHAVED when they cannot be had.
+   * CT_LOG_MISBEHAVED when they cannot be had. `signSct` is for a lone log.
    */
-  submit(submission: PrecertSubmission, signal?: AbortSignal): Promise<readonly Sct[]>;
+  submit(submission: PrecertSubmission, signal?: AbortSignal, signSct?: SignSct): Promise<readonly Sct[]>;
   readiness(): Readiness;
   close(): Promise<void>;
 }

@@ -10,11 +10,11 @@ export type ObserveSubmission = (result: string, seconds: number) => void;
 export function observedLog<T extends CtLog>(log: T, observe: ObserveSubmission, clock: () => number): T {
   return {
     ...log,
-    async submit(submission, signal) {
+    async submit(submission, signal, signSct) {
       const start = clock();
       let result = 'sct';
       try {
-        return await log.submit(submission, signal);
+        return await log.submit(submission, signal, signSct);
       } catch (error) {
         result = resultOf(error, signal?.aborted === true);
         throw error;

@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { isLogKey, signDigitally } from '../ct/digitally-signed.js';
 import { encodeLeafIndex } from '../ct/leaf-index.js';
-import type { CtLog, Readiness, Sct } from '../ct/log.js';
+import type { CtLog, Readiness, Sct, SignSct } from '../ct/log.js';
 import { sctSigningInput } from '../ct/sct.js';
 import { AppError } from '../errors.js';
 import { openAcceptance } from './acceptance.js';
@@ -136,9 +136,9 @@ async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedL
     origin: identity.origin,
     logId: identity.logId,
     publicKey: identity.publicKey,
-    async submit({ precertificate, chain, tbs, issuerKeyHash }, signal) {
+    async submit({ precertificate, chain, tbs, issuerKeyHash }, signal, sign) {
       const entry = { type: 'precert', issuerKeyHash, tbs } as const;
-      return promise({ entry, precertificate, issuers: acceptance.chainOf(chain) }, signal);
+      return promise({ entry, precertificate, issuers: acceptance.chainOf(chain) }, signal, sign);
     },
     addChain: async (chain, signal) => promise(acceptance.check('x509', chain), signal),
     addPreChain: async (chain, signal) => promise(acceptance.check('precert', chain), signal),
@@ -155,30 +155,31 @@ async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedL
 
 /** From a candidate to its SCT. */
 function promiser(sequencer: Sequencer, identity: LogIdentity) {
-  return async (candidate: Candidate, signal: AbortSignal | undefined): Promise<Sct> => {
+  return async (candidate: Candidate, signal: AbortSignal | undefined, sign?: SignSct): Promise<Sct> => {
+    const here = (at: Placed): Sct => signSct(candidate, unsignedSct(at, identity), identity);
     let early: Promise<Sct> | undefined;
     const placed = sequencer.add(candidate, (at) => {
       // Signed while the batch is being written; it leaves this function only after the commit.
-      early = signSctSoon(candidate, at, identity);
+      early =
+        sign === undefined ? nextTurn().then(() => here(at)) : signedBy(sign, unsignedSct(at, identity), identity);
       early.catch(() => {});
     });
     const at = await abortable(placed, signal);
-    return early ?? signSct(candidate, at, identity);
+    return early === undefined ? here(at) : early.catch(() => here(at));
   };
 }
 
-/** In the next turn of the event loop, when the write is under way. */
-async function signSctSoon(candidate: Candidate, at: Placed, identity: LogIdentity): Promise<Sct> {
-  await nextTurn();
-  return signSct(candidate, at, identity);
+function unsignedSct({ index, timestamp }: Placed, { logId }: LogIdentity): Omit<Sct, 'signature'> {
+  return { logId, timestamp: BigInt(timestamp), extensions: encodeLeafIndex(index) };
+}
+
+async function signedBy(sign: SignSct, sct: Omit<Sct, 'signature'>, { privateKey }: LogIdentity): Promise<Sct> {
+  return { ...sct, signature: await sign(sct, privateKey) };
 }
 
 /** In this thread: P-256 takes 25 µs, and the way to libuv's pool and back as much again. */
-function signSct(candidate: Candidate, { index, timestamp }: Placed, identity: LogIdentity): Sct {
-  const extensions = encodeLeafIndex(index);
-  const input = sctSigningInput(candidate.entry, BigInt(timestamp), extensions);
-  const signature = signDigitally(input, identity.privateKey);
-  return { logId: identity.logId, timestamp: BigInt(timestamp), extensions, signature };
+function signSct({ entry }: Candidate, sct: Omit<Sct, 'signature'>, { privateKey }: LogIdentity): Sct {
+  return { ...sct, signature: signDigitally(sctSigningInput(entry, sct.timestamp, sct.extensions), privateKey) };
 }
 
 /** Ends the wait, not the work: the entry may still be logged. */

@@ -67,6 +67,8 @@ export class Sequencer {
   #reopenDelayMs: number;
   #wanted = { resign: false, reopen: false };
   #closed = false;
+  #lastStart = 0;
+  #lastSize = 0;
 
   constructor(options: SequencerOptions) {
     this.#options = options;
@@ -151,6 +153,11 @@ export class Sequencer {
       const { reopen, resign } = this.#wanted;
       this.#wanted = { resign: false, reopen: false };
       if (reopen) await this.#reopen();
+      const G = Number(process.env.G ?? 0), B = Number(process.env.B ?? 2);
+      const wait = this.#lastStart + G - performance.now();
+      if (G > 0 && this.#lastSize > B && wait > 0.5) await new Promise((r) => setTimeout(r, wait));
+      this.#lastStart = performance.now();
+      this.#lastSize = this.#queue.length;
       const batch = this.#queue.splice(0, maxBatch);
       if (batch.length > 0) await this.#commit(batch);
       else if (resign) await this.#resign();

@@ -3,7 +3,14 @@ import type { ErrorCode } from '../errors.js';
 import type { KeyAlgorithmName } from '../proof/key-algorithms.js';
 import type { KeyPolicy, KeyRefusal, KeyRequest } from '../proof.js';
 import { type Packed, Packer, Unpacker } from './packed.js';
-import type { CertificateOrder, LeafTemplate, Precertified, PrecertOrder } from './steps.js';
+import type {
+  CertificateOrder,
+  Completed,
+  CompletionOrder,
+  LeafTemplate,
+  Precertified,
+  PrecertOrder,
+} from './steps.js';
 
 /** A CA whose private key is in memory, as a thread gets it once. */
 export interface ThreadCa {
@@ -11,15 +18,30 @@ export interface ThreadCa {
   readonly privateKey: KeyObject;
   readonly issuerName: Uint8Array;
   readonly authorityKeyId: Uint8Array;
+  readonly issuerKeyHash: Uint8Array;
+}
+
+/** A log's private key, likewise; numbered with the CAs. */
+export interface ThreadLogKey {
+  readonly id: number;
+  readonly privateKey: KeyObject;
 }
 
 export type Job =
   | { readonly id: number; readonly ca: number; readonly step: 'precertify'; readonly order: PrecertOrder }
-  | { readonly id: number; readonly ca: number; readonly step: 'certify'; readonly order: CertificateOrder };
+  | { readonly id: number; readonly ca: number; readonly step: 'certify'; readonly order: CertificateOrder }
+  | {
+      readonly id: number;
+      readonly ca: number;
+      readonly step: 'complete';
+      readonly order: CompletionOrder;
+      readonly logKey: number;
+    };
 
-/** To a thread: CAs it does not know yet, CAs that no job will name again, and jobs that came at about the same time. */
+/** To a thread: keys it does not know yet, keys that no job will name again, and jobs that came at about the same time. */
 export interface ToThread {
   readonly cas: readonly ThreadCa[];
+  readonly logKeys: readonly ThreadLogKey[];
   readonly forget: readonly number[];
   readonly jobs: Packed;
 }
@@ -36,6 +58,7 @@ export interface ThrownError {
 
 export type Outcome =
   | { readonly id: number; readonly precertified: Precertified }
+  | { readonly id: number; readonly completed: Completed }
   | { readonly id: number; readonly certificate: Uint8Array }
   | { readonly id: number; readonly error: ThrownError };
 
@@ -47,7 +70,15 @@ export function packJobs(jobs: readonly Job[]): Packed {
   for (const job of jobs) {
     packer.add(job.id, job.ca, job.step);
     if (job.step === 'precertify') packPrecertOrder(packer, job.order);
-    else packer.bytes(job.order.parts.fields, job.order.parts.extensions, job.order.precertificate, job.order.sctList);
+    else {
+      const { parts, precertificate } = job.order;
+      packer.bytes(parts.fields, parts.extensions, precertificate);
+      if (job.step === 'certify') packer.bytes(job.order.sctList);
+      else {
+        const { logId, timestamp, extensions } = job.order.sct;
+        packer.add(job.logKey, Number(timestamp)).bytes(logId, extensions);
+      }
+    }
   }
   return packer.items;
 }
@@ -60,8 +91,13 @@ export function unpackJobs(packed: Packed): Job[] {
     if (step === 'precertify') jobs.push({ id, ca, step, order: unpackPrecertOrder(from) });
     else {
       const parts = { fields: from.bytes(), extensions: from.bytes() };
-      const order = { parts, precertificate: from.bytes(), sctList: from.bytes() };
-      jobs.push({ id, ca, step: 'certify', order });
+      const precertificate = from.bytes();
+      if (step === 'certify') jobs.push({ id, ca, step, order: { parts, precertificate, sctList: from.bytes() } });
+      else {
+        const [logKey, timestamp] = [from.number(), BigInt(from.number())];
+        const sct = { timestamp, logId: from.bytes(), extensions: from.bytes() };
+        jobs.push({ id, ca, step: 'complete', logKey, order: { parts, precertificate, sct } });
+      }
     }
   }
   return jobs;
@@ -75,6 +111,8 @@ export function packOutcomes(outcomes: readonly Outcome[]): FromThread {
       const { key, precertificate, parts, seconds } = outcome.precertified;
       packer.add('precertified', key.algorithm, key.fingerprint, seconds.proof, seconds.sign);
       packer.bytes(key.spki, precertificate, parts.fields, parts.extensions);
+    } else if ('completed' in outcome) {
+      packer.add('completed').bytes(outcome.completed.signature, outcome.completed.certificate);
     } else if ('certificate' in outcome) packer.add('certificate').bytes(outcome.certificate);
     else packer.add('error', JSON.stringify(outcome.error));
   }
@@ -87,7 +125,9 @@ export function unpackOutcomes(packed: FromThread): Outcome[] {
   while (!from.done) {
     const [id, kind] = [from.number(), from.text()];
     if (kind === 'precertified') outcomes.push({ id, precertified: unpackPrecertified(from) });
-    else if (kind === 'certificate') outcomes.push({ id, certificate: from.bytes() });
+    else if (kind === 'completed') {
+      outcomes.push({ id, completed: { signature: from.bytes(), certificate: from.bytes() } });
+    } else if (kind === 'certificate') outcomes.push({ id, certificate: from.bytes() });
     else outcomes.push({ id, error: JSON.parse(from.text()) as ThrownError });
   }
   return outcomes;

@@ -1,3 +1,7 @@
+import type { KeyObject } from 'node:crypto';
+import { signDigitally } from '../ct/digitally-signed.js';
+import type { Sct } from '../ct/log.js';
+import { encodeSctList, sctSigningInput } from '../ct/sct.js';
 import { AppError } from '../errors.js';
 import { type KeyPolicy, type KeyRequest, type ProvenKey, proveKey } from '../proof.js';
 import { corresponds } from '../x509/precert.js';
@@ -43,6 +47,20 @@ export interface CertificateOrder {
   readonly sctList: Uint8Array;
 }
 
+/** The second step where the one log's key is in this process: its SCT and the certificate are signed in one go. */
+export interface CompletionOrder {
+  readonly parts: TbsParts;
+  readonly precertificate: Uint8Array;
+  readonly sct: Omit<Sct, 'signature'>;
+}
+
+export interface Completed {
+  /** The SCT's DigitallySigned struct. */
+  readonly signature: Uint8Array;
+  /** DER, with that SCT embedded. */
+  readonly certificate: Uint8Array;
+}
+
 /** The CA as the steps need it. */
 export interface IssuingKey {
   /** DER AlgorithmIdentifier of its signatures. */
@@ -50,6 +68,8 @@ export interface IssuingKey {
   /** DER Name, the leaf's issuer. */
   readonly issuerName: Uint8Array;
   readonly authorityKeyId: Uint8Array;
+  /** SHA-256 of its DER SubjectPublicKeyInfo: PreCert.issuer_key_hash. */
+  readonly issuerKeyHash: Uint8Array;
   /** As Signer has it. */
   sign(tbs: Uint8Array): Promise<Uint8Array>;
 }
@@ -75,6 +95,15 @@ export async function certify(order: CertificateOrder, ca: IssuingKey): Promise<
   const tbs = assembleTbs(order.parts, sctListExtension(order.sctList));
   corresponds(order.precertificate, encodeCertificate(tbs, ca.signatureAlgorithm, noSignature));
   return encodeCertificate(tbs, ca.signatureAlgorithm, await ca.sign(tbs));
+}
+
+/** Signs a log's SCT over what the parts say, and the certificate that embeds it; throws as `certify` does. */
+export async function complete(order: CompletionOrder, ca: IssuingKey, logKey: KeyObject): Promise<Completed> {
+  const { parts, precertificate, sct } = order;
+  const entry = { type: 'precert', issuerKeyHash: ca.issuerKeyHash, tbs: assembleTbs(parts) } as const;
+  const signature = signDigitally(sctSigningInput(entry, sct.timestamp, sct.extensions), logKey);
+  const sctList = encodeSctList([{ ...sct, signature }]);
+  return { signature, certificate: await certify({ parts, precertificate, sctList }, ca) };
 }
 
 const noSignature = new Uint8Array(1);

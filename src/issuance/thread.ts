@@ -1,4 +1,5 @@
-import { parentPort } from 'node:worker_threads';
+import type { KeyObject } from 'node:crypto';
+import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import { createKeySigner } from '../ca/file-signer.js';
 import { messageOf, toAppError } from '../errors.js';
 import {
@@ -10,57 +11,98 @@ import {
   type ToThread,
   unpackJobs,
 } from './messages.js';
-import { certify, type IssuingKey, precertify } from './steps.js';
+import { certify, complete, type IssuingKey, precertify } from './steps.js';
 
 /** How long outcomes may wait for others to share a message with, in milliseconds. */
 const gatherMs = 0.5;
 
+/** A CA, and whether it signs in this thread, without leaving it for libuv's pool. */
+interface OpenedCa extends IssuingKey {
+  readonly signsHere: boolean;
+}
+
+/** A job with its keys, which the main thread may have taken back by the time it is done. */
+interface Ready {
+  readonly job: Job;
+  readonly ca: OpenedCa | undefined;
+  readonly logKey: KeyObject | undefined;
+}
+
 /**
- * The entry of a thread that proves keys and signs certificates. It holds no state but the CAs' keys: every job says all
- * that it needs, so any thread can do any step of any request.
+ * The entry of a thread that proves keys and signs certificates. It holds no state but keys: every job says all that it
+ * needs, so any thread can do any step of any request.
  */
 function main(port: NonNullable<typeof parentPort>): void {
-  const cas = new Map<number, IssuingKey>();
+  const cas = new Map<number, OpenedCa>();
+  const logKeys = new Map<number, KeyObject>();
+  /** Second steps go first: they are nearer to their answer. */
+  const last: Ready[] = [];
+  const first: Ready[] = [];
   let outcomes: Outcome[] = [];
+  let pending = 0;
   let lastSent = 0;
-  const send = (): void => {
+  let working = false;
+
+  function send(): void {
     if (outcomes.length === 0) return;
     port.postMessage(packOutcomes(outcomes));
     outcomes = [];
     lastSent = performance.now();
-  };
-  let pending = 0;
-  const finished = (outcome: Outcome): void => {
+  }
+
+  function finished(outcome: Outcome): void {
     pending -= 1;
     outcomes.push(outcome);
     if (pending === 0 || performance.now() - lastSent > gatherMs) send();
-  };
-  port.on('message', ({ cas: added, forget, jobs: packed }: ToThread) => {
-    const jobs = unpackJobs(packed);
+  }
+
+  function take({ cas: added, logKeys: addedLogKeys, forget, jobs }: ToThread): void {
     for (const ca of added) cas.set(ca.id, openCa(ca));
-    for (const id of forget) cas.delete(id);
-    pending += jobs.length;
-    lastSent = performance.now();
-    // The second steps first: they are nearer to their answer.
-    for (const job of jobs.sort(nearerFirst)) {
-      run(job, cas).then(finished, (error: unknown) => finished({ id: job.id, error: thrown(error) }));
+    for (const { id, privateKey } of addedLogKeys) logKeys.set(id, privateKey);
+    for (const job of unpackJobs(jobs)) {
+      const logKey = job.step === 'complete' ? logKeys.get(job.logKey) : undefined;
+      (job.step === 'precertify' ? first : last).push({ job, ca: cas.get(job.ca), logKey });
+      pending += 1;
     }
+    for (const id of forget) {
+      cas.delete(id);
+      logKeys.delete(id);
+    }
+  }
+
+  /** One job after the other, with a look at what has come meanwhile after each; only libuv's pool works on several at once. */
+  async function work(): Promise<void> {
+    working = true;
+    for (let ready = last.shift() ?? first.shift(); ready !== undefined; ready = last.shift() ?? first.shift()) {
+      const { id } = ready.job;
+      const done = run(ready).then(finished, (error: unknown) => finished({ id, error: thrown(error) }));
+      if (ready.ca?.signsHere === true) await done;
+      for (let more = receiveMessageOnPort(port); more !== undefined; more = receiveMessageOnPort(port))
+        take(more.message);
+    }
+    working = false;
+  }
+
+  port.on('message', (message: ToThread) => {
+    take(message);
+    if (working) return;
+    lastSent = performance.now();
+    void work();
   });
 }
 
-const nearerFirst = (a: Job, b: Job): number => Number(a.step === 'precertify') - Number(b.step === 'precertify');
-
-async function run(job: Job, cas: ReadonlyMap<number, IssuingKey>): Promise<Outcome> {
+async function run({ job, ca, logKey }: Ready): Promise<Outcome> {
   const { id } = job;
-  const ca = cas.get(job.ca);
   if (ca === undefined) throw new Error(`the thread does not know CA ${job.ca}`);
+  if (job.step === 'precertify') return { id, precertified: await precertify(job.order, ca) };
   if (job.step === 'certify') return { id, certificate: await certify(job.order, ca) };
-  return { id, precertified: await precertify(job.order, ca) };
+  if (logKey === undefined) throw new Error(`the thread does not know the log key ${job.logKey}`);
+  return { id, completed: await complete(job.order, ca, logKey) };
 }
 
-function openCa({ privateKey, issuerName, authorityKeyId }: ThreadCa): IssuingKey {
-  const signer = createKeySigner(privateKey);
-  return { signatureAlgorithm: signer.signatureAlgorithm, issuerName, authorityKeyId, sign: signer.sign };
+function openCa({ privateKey, ...ca }: ThreadCa): OpenedCa {
+  const { signatureAlgorithm, sign, signsHere } = createKeySigner(privateKey);
+  return { ...ca, signatureAlgorithm, sign, signsHere };
 }
 
 function thrown(error: unknown): ThrownError {

@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import type { CertificateAuthority } from '../ca/authority.js';
@@ -8,11 +9,12 @@ import {
   type Outcome,
   packJobs,
   type ThreadCa,
+  type ThreadLogKey,
   type ThrownError,
   type ToThread,
   unpackOutcomes,
 } from './messages.js';
-import type { CertificateOrder, Precertified, PrecertOrder } from './steps.js';
+import type { CertificateOrder, Completed, CompletionOrder, Precertified, PrecertOrder } from './steps.js';
 import { type CertificateWork, localWork } from './work.js';
 
 /** Starts one thread with the program of thread.ts. */
@@ -37,10 +39,13 @@ export const openBuiltThread: OpenThread = () =>
 
 type Step =
   | { readonly step: 'precertify'; readonly order: PrecertOrder }
-  | { readonly step: 'certify'; readonly order: CertificateOrder };
+  | { readonly step: 'certify'; readonly order: CertificateOrder }
+  | { readonly step: 'complete'; readonly order: CompletionOrder; readonly logKey: ThreadLogKey };
+
+type Made = Precertified | Completed | Uint8Array;
 
 interface Waiting {
-  readonly resolve: (value: Precertified | Uint8Array) => void;
+  readonly resolve: (value: Made) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -51,7 +56,7 @@ interface Waiting {
  */
 export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork {
   const { isAlone = () => false } = options;
-  const registry = createCaRegistry();
+  const registry = createKeyRegistry();
   let closed = false;
   /** Whether this turn of the event loop has signed a certificate already. */
   let certifiedHere = false;
@@ -69,8 +74,8 @@ export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork 
     });
   }
 
-  async function run(work: Step, ca: CertificateAuthority): Promise<Precertified | Uint8Array | undefined> {
-    const known = registry.of(ca);
+  async function run(work: Step, ca: CertificateAuthority): Promise<Made | undefined> {
+    const known = registry.ca(ca);
     const member = leastBusy(crew);
     if (known === undefined || member === undefined) return undefined;
     try {
@@ -99,6 +104,11 @@ export function openThreadedWork(options: ThreadedWorkOptions): CertificateWork 
       }
       const value = await run({ step: 'certify', order }, ca);
       return value === undefined ? localWork.certify(order, ca) : (value as Uint8Array);
+    },
+    async complete(order, ca, logKey) {
+      if (isAlone()) return localWork.complete(order, ca, logKey);
+      const value = await run({ step: 'complete', order, logKey: registry.logKey(logKey) }, ca);
+      return value === undefined ? localWork.complete(order, ca, logKey) : (value as Completed);
     },
     threads() {
       const alive = crew.filter((member) => !member.ended());
@@ -129,7 +139,7 @@ const jobsAtOnce = 16;
 
 /** One thread and what it was asked. */
 interface Member {
-  run(work: Step, ca: ThreadCa): Promise<Precertified | Uint8Array>;
+  run(work: Step, ca: ThreadCa): Promise<Made>;
   /** Jobs it has not answered. */
   busy(): number;
   ended(): boolean;
@@ -138,17 +148,24 @@ interface Member {
 
 function openMember(worker: Worker, onEnd: (reason: string) => void): Member {
   const waiting = new Map<number, Waiting>();
-  const knownCas = new Set<number>();
+  const known = new Set<number>();
   let nextId = 0;
   let ended = false;
   let jobs: Job[] = [];
   let cas: ThreadCa[] = [];
+  let logKeys: ThreadLogKey[] = [];
   const flush = (): void => {
     if (jobs.length === 0) return;
-    const message: ToThread = { cas, forget: forgotten(knownCas), jobs: packJobs(jobs) };
+    const message: ToThread = { cas, logKeys, forget: forgotten(known), jobs: packJobs(jobs) };
     jobs = [];
     cas = [];
+    logKeys = [];
     if (!ended) worker.postMessage(message);
+  };
+  const tell = <T extends { readonly id: number }>(key: T, told: T[]): void => {
+    if (known.has(key.id)) return;
+    known.add(key.id);
+    told.push(key);
   };
   worker.on('message', (packed: FromThread) => {
     for (const outcome of unpackOutcomes(packed)) {
@@ -170,14 +187,12 @@ function openMember(worker: Worker, onEnd: (reason: string) => void): Member {
   return {
     run(work, ca) {
       const id = nextId++;
-      if (!knownCas.has(ca.id)) {
-        knownCas.add(ca.id);
-        cas.push(ca);
-      }
+      tell(ca, cas);
+      if (work.step === 'complete') tell(work.logKey, logKeys);
       // After this turn of the event loop, so that requests which arrived together share a message; but when many did, the
       // thread begins with the first of them while this one still reads the rest.
       if (jobs.length === 0) setImmediate(flush);
-      jobs.push({ ...work, id, ca: ca.id });
+      jobs.push(jobOf(work, id, ca.id));
       if (jobs.length >= jobsAtOnce) flush();
       return new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
     },
@@ -189,9 +204,18 @@ function openMember(worker: Worker, onEnd: (reason: string) => void): Member {
   };
 }
 
+function jobOf(work: Step, id: number, ca: number): Job {
+  const { step, order } = work;
+  if (step === 'precertify') return { id, ca, step, order };
+  if (step === 'certify') return { id, ca, step, order };
+  return { id, ca, step, order, logKey: work.logKey.id };
+}
+
 function settle({ resolve, reject }: Waiting, outcome: Outcome): void {
-  if ('error' in outcome) reject(toError(outcome.error));
-  else resolve('certificate' in outcome ? outcome.certificate : outcome.precertified);
+  if ('precertified' in outcome) resolve(outcome.precertified);
+  else if ('completed' in outcome) resolve(outcome.completed);
+  else if ('certificate' in outcome) resolve(outcome.certificate);
+  else reject(toError(outcome.error));
 }
 
 function toError({ code, detail, retryAfterSeconds, rule, cause }: ThrownError): AppError {
@@ -202,28 +226,38 @@ function toError({ code, detail, retryAfterSeconds, rule, cause }: ThrownError):
   });
 }
 
-/** CAs that a thread keeps; more than are ever in use at once, so that a key that was rotated away leaves memory. */
-const maxKnownCas = 4;
+/** Keys that a thread keeps; more than are ever in use at once, so that one that was rotated away leaves memory. */
+const maxKnown = 6;
 
 function forgotten(known: Set<number>): number[] {
-  const ids = [...known].slice(0, Math.max(0, known.size - maxKnownCas));
+  if (known.size <= maxKnown) return [];
+  const ids = [...known].slice(0, known.size - maxKnown);
   for (const id of ids) known.delete(id);
   return ids;
 }
 
-/** Numbers for CAs, by their private key. */
-function createCaRegistry() {
-  const ids = new WeakMap<object, ThreadCa>();
+/** Numbers for CAs and log keys. */
+function createKeyRegistry() {
+  const cas = new WeakMap<CertificateAuthority, ThreadCa>();
+  const logKeys = new WeakMap<KeyObject, ThreadLogKey>();
   let nextId = 0;
   return {
     /** Undefined for a CA whose key is elsewhere. */
-    of(ca: CertificateAuthority): ThreadCa | undefined {
+    ca(ca: CertificateAuthority): ThreadCa | undefined {
       const { privateKey } = ca.signer;
       if (privateKey === undefined) return undefined;
-      const known = ids.get(ca);
+      const known = cas.get(ca);
       if (known !== undefined) return known;
-      const added = { id: nextId++, privateKey, issuerName: ca.subjectName, authorityKeyId: ca.subjectKeyId };
-      ids.set(ca, added);
+      const { subjectName: issuerName, subjectKeyId: authorityKeyId, issuerKeyHash } = ca;
+      const added = { id: nextId++, privateKey, issuerName, authorityKeyId, issuerKeyHash };
+      cas.set(ca, added);
+      return added;
+    },
+    logKey(privateKey: KeyObject): ThreadLogKey {
+      const known = logKeys.get(privateKey);
+      if (known !== undefined) return known;
+      const added = { id: nextId++, privateKey };
+      logKeys.set(privateKey, added);
       return added;
     },
   };

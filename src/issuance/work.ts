@@ -1,8 +1,13 @@
+import type { KeyObject } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { CertificateAuthority } from '../ca/authority.js';
 import { AppError, toAppError } from '../errors.js';
 import {
   type CertificateOrder,
+  type Completed,
+  type CompletionOrder,
   certify,
+  complete,
   type IssuingKey,
   type Precertified,
   type PrecertOrder,
@@ -13,6 +18,8 @@ import {
 export interface CertificateWork {
   precertify(order: PrecertOrder, ca: CertificateAuthority): Promise<Precertified>;
   certify(order: CertificateOrder, ca: CertificateAuthority): Promise<Uint8Array>;
+  /** For a CA whose key is in this process; begins in a later turn of the event loop. */
+  complete(order: CompletionOrder, ca: CertificateAuthority, logKey: KeyObject): Promise<Completed>;
   threads(): ThreadLoad;
   close(): Promise<void>;
 }
@@ -28,16 +35,21 @@ export interface ThreadLoad {
 export const localWork: CertificateWork = {
   precertify: (order, ca) => precertify(order, issuingKey(ca)),
   certify: (order, ca) => certify(order, issuingKey(ca)),
+  async complete(order, ca, logKey) {
+    await nextTurn();
+    return complete(order, issuingKey(ca), logKey);
+  },
   threads: () => ({ alive: 0, busy: 0, jobs: 0 }),
   close: () => Promise.resolve(),
 };
 
 /** A CA as the steps need it; a signer that fails is SIGNER_UNAVAILABLE, whatever it says. */
-export function issuingKey({ signer, subjectName, subjectKeyId }: CertificateAuthority): IssuingKey {
+export function issuingKey({ signer, subjectName, subjectKeyId, issuerKeyHash }: CertificateAuthority): IssuingKey {
   return {
     signatureAlgorithm: signer.signatureAlgorithm,
     issuerName: subjectName,
     authorityKeyId: subjectKeyId,
+    issuerKeyHash,
     async sign(tbs) {
       try {
         return await signer.sign(tbs);

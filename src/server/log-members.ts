@@ -125,7 +125,8 @@ function observed(log: CtLog, { metrics, tracing }: OpenLogDeps): CtLog {
   const attributes = { 'mayfly.log': log.name };
   return {
     ...counted,
-    submit: (submission, signal) => tracing.span('log submit', attributes, () => counted.submit(submission, signal)),
+    submit: (submission, signal, signSct) =>
+      tracing.span('log submit', attributes, () => counted.submit(submission, signal, signSct)),
   };
 }
 

@@ -138,7 +138,7 @@ class Logs implements OpenedLogs {
       get name() {
         return set().name;
       },
-      submit: (submission, signal) => set().submit(submission, signal),
+      submit: (submission, signal, signSct) => set().submit(submission, signal, signSct),
       readiness: () => set().readiness(),
       close: () => this.close(),
     };

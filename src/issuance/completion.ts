@@ -1,0 +1,37 @@
+import type { CertificateAuthority } from '../ca/authority.js';
+import type { Sct, SignSct } from '../ct/log.js';
+import { encodeSctList } from '../ct/sct.js';
+import type { Completed, CompletionOrder } from './steps.js';
+import type { CertificateWork } from './work.js';
+
+/** How a precertificate becomes a certificate. */
+export interface Completion {
+  /** For CtLogs.submit; undefined where the CA's key is elsewhere, which is to sign nothing that may come to nothing. */
+  readonly signSct: SignSct | undefined;
+  /** The certificate with these SCTs, DER; throws as `certify` does. */
+  certificate(scts: readonly Sct[]): Promise<Uint8Array>;
+}
+
+/**
+ * Signs the certificate together with the SCT of the one log that lets us, while that log still writes its entry; with other
+ * SCTs than that one, afterwards. The early certificate is kept here until the log has kept its promise.
+ */
+export function openCompletion(
+  work: CertificateWork,
+  from: Pick<CompletionOrder, 'parts' | 'precertificate'>,
+  ca: CertificateAuthority,
+): Completion {
+  let early: Completed | undefined;
+  const signSct: SignSct = async (sct, logKey) => {
+    early = await work.complete({ ...from, sct }, ca, logKey);
+    return early.signature;
+  };
+  return {
+    signSct: ca.signer.privateKey === undefined ? undefined : signSct,
+    async certificate(scts) {
+      const [only] = scts;
+      if (early !== undefined && scts.length === 1 && only?.signature === early.signature) return early.certificate;
+      return work.certify({ ...from, sctList: encodeSctList(scts) }, ca);
+    },
+  };
+}
