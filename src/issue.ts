@@ -80,7 +80,7 @@ export interface IssueDeps {
   /** Quotas and policy: throws AppError for a request that may have no certificate. */
   readonly admit: (request: AuthenticatedRequest) => Admission | Promise<Admission>;
   /** Told, and awaited, before a log is asked, so that a certificate's intent is on record before anything is promised. */
-  readonly intend: (intent: Intent) => void | Promise<void>;
+  readonly intend?: (intent: Intent) => void | Promise<void>;
   /** Who checks proofs and signs certificates. */
   readonly work: CertificateWork;
   /** Undefined only when the operator turned CT off. */
@@ -110,7 +110,7 @@ export async function issue(
 ): Promise<Issued> {
   const ca = deps.ca();
   const started = performance.now();
-  const authenticated = { ...context, ...(await authenticate(request.token, deps)) };
+  const authenticated = await authenticate(request.token, deps, context);
   const { token, principal } = authenticated;
   const verified = performance.now();
   deps.observe('token', (verified - started) / 1000, 0);
@@ -126,10 +126,12 @@ export async function issue(
   deps.observe('sign', seconds.sign, 0);
   // Nothing can fail any more that is not the log's or the signer's trouble, so the token's one use is spent now.
   await deps.tokens?.reserve(token);
-  const identity = { ca, serial: leaf.serial, principal, key, rule: admission.rule?.(key.algorithm) };
+  const { serial } = leaf;
+  const rule = admission.rule?.(key.algorithm);
   const submission = { precertificate, chain: ca.chain, tbs: assembleTbs(parts), issuerKeyHash: ca.issuerKeyHash };
-  await deps.intend({ ...authenticated, ...identity, submission });
-  if (deps.ctLog === undefined) return { ...identity, certificate: precertificate, scts: undefined };
+  if (deps.intend !== undefined) await deps.intend({ ...authenticated, serial, key, rule, submission });
+  if (deps.ctLog === undefined)
+    return { certificate: precertificate, ca, scts: undefined, serial, principal, key, rule };
   const submitted = performance.now();
   const completion = openCompletion(deps.work, { parts, precertificate }, ca);
   const scts = await deps.ctLog.submit(submission, signal, completion.signSct);
@@ -137,17 +139,22 @@ export async function issue(
   deps.observe('log', (answered - submitted) / 1000, 0);
   const certificate = await completion.certificate(scts);
   deps.observe('sign', (performance.now() - answered) / 1000, 0);
-  return { ...identity, certificate, scts };
+  return { certificate, ca, scts, serial, principal, key, rule };
 }
 
 async function authenticate(
   jwt: string,
   deps: IssueDeps,
-): Promise<Pick<AuthenticatedRequest, 'token' | 'issuer' | 'principal'>> {
+  { requestId, clientAddress, onQuota }: RequestContext,
+): Promise<AuthenticatedRequest> {
   const raw = parseToken(jwt);
   const issuer = deps.issuers().match(raw.issuer);
   const token = await verifyToken(raw, issuer, deps.clock);
-  return { token, issuer: issuer.config, principal: toPrincipal(token, issuer) };
+  const principal = toPrincipal(token, issuer);
+  const { config } = issuer;
+  return onQuota === undefined
+    ? { requestId, clientAddress, token, issuer: config, principal }
+    : { requestId, clientAddress, onQuota, token, issuer: config, principal };
 }
 
 function leafTemplate(principal: Principal, ca: CertificateAuthority, deps: IssueDeps): LeafTemplate {

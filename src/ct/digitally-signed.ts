@@ -1,5 +1,5 @@
 import { type KeyObject, sign, verify } from 'node:crypto';
-import { TlsReader, uint, vector } from './tls.js';
+import { TlsReader, TlsWriter } from './tls.js';
 
 /** HashAlgorithm sha256 of RFC 5246 Section 7.4.1.4.1, the only one RFC 6962 Section 2.1.4 allows. */
 const sha256 = 4;
@@ -19,7 +19,7 @@ export function isLogKey(key: KeyObject): boolean {
 }
 
 function encode(algorithm: number, signature: Uint8Array): Uint8Array {
-  return Buffer.concat([uint(sha256, 1), uint(algorithm, 1), vector(signature, 2)]);
+  return new TlsWriter(4 + signature.length).uint(sha256, 1).uint(algorithm, 1).vector(signature, 2).finish();
 }
 
 function requireAlgorithm(key: KeyObject): number {

@@ -1,4 +1,4 @@
-import { TlsReader, uint, vector } from './tls.js';
+import { TlsReader, TlsWriter } from './tls.js';
 
 /** ExtensionType leaf_index of c2sp.org/static-ct-api, "SCT Extension". */
 const leafIndexType = 0;
@@ -8,7 +8,7 @@ const leafIndexBytes = 5;
 
 /** CtExtensions that hold one leaf_index: eight bytes. `index` is zero-based, below 2^40. */
 export function encodeLeafIndex(index: number): Uint8Array {
-  return Buffer.concat([uint(leafIndexType, 1), vector(uint(index, leafIndexBytes), 2)]);
+  return new TlsWriter(8).uint(leafIndexType, 1).uint(leafIndexBytes, 2).uint(index, leafIndexBytes).finish();
 }
 
 /**

@@ -1,4 +1,4 @@
-import { TlsReader, uint, vector } from './tls.js';
+import { TlsReader, TlsWriter, vector } from './tls.js';
 
 /**
  * What a log entry is about, without the log's own additions: LogEntryType and signed_entry of RFC 6962 Section 3.2.
@@ -20,18 +20,34 @@ const entryTypes = { x509: 0, precert: 1 } as const;
 
 /** entry_type followed by signed_entry: the part SCT and leaf have in common. */
 export function encodeSignedEntry(entry: SignedEntry): Uint8Array {
-  const type = uint(entryTypes[entry.type], 2);
-  if (entry.type === 'x509') return Buffer.concat([type, vector(entry.certificate, 3)]);
-  if (entry.issuerKeyHash.length !== 32) {
-    throw new RangeError(`issuer_key_hash is ${entry.issuerKeyHash.length} bytes long; expected 32`);
+  const type = entryTypes[entry.type];
+  if (entry.type === 'x509') {
+    return new TlsWriter(5 + entry.certificate.length).uint(type, 2).vector(entry.certificate, 3).finish();
   }
-  return Buffer.concat([type, entry.issuerKeyHash, vector(entry.tbs, 3)]);
+  const { issuerKeyHash, tbs } = entry;
+  if (issuerKeyHash.length !== 32) {
+    throw new RangeError(`issuer_key_hash is ${issuerKeyHash.length} bytes long; expected 32`);
+  }
+  return new TlsWriter(37 + tbs.length).uint(type, 2).bytes(issuerKeyHash).vector(tbs, 3).finish();
 }
 
 /** TLS bytes of a TimestampedEntry (RFC 6962 Section 3.4). */
-export function encodeTimestampedEntry(entry: TimestampedEntry): Uint8Array {
-  return Buffer.concat([uint(entry.timestamp, 8), encodeSignedEntry(entry.entry), vector(entry.extensions, 2)]);
+export function encodeTimestampedEntry({ timestamp, entry, extensions }: TimestampedEntry): Uint8Array {
+  return timestamped(encodeSignedEntry(entry), timestamp, extensions);
 }
+
+/** The same from what `encodeSignedEntry` made; with `prefix` before it. */
+export function timestamped(
+  signedEntry: Uint8Array,
+  timestamp: bigint,
+  extensions: Uint8Array,
+  prefix: Uint8Array = noBytes,
+): Uint8Array {
+  const writer = new TlsWriter(prefix.length + 10 + signedEntry.length + extensions.length);
+  return writer.bytes(prefix).uint64(timestamp).bytes(signedEntry).vector(extensions, 2).finish();
+}
+
+const noBytes = new Uint8Array();
 
 /** Reads a TimestampedEntry and leaves the reader behind it; throws TlsDecodeError. */
 export function readTimestampedEntry(reader: TlsReader): TimestampedEntry {

@@ -1,8 +1,8 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import { verifyDigitally } from './digitally-signed.js';
-import { encodeSignedEntry, type SignedEntry } from './leaf.js';
+import { encodeSignedEntry, type SignedEntry, timestamped } from './leaf.js';
 import type { PrecertSubmission, Sct } from './log.js';
-import { TlsReader, uint, vector } from './tls.js';
+import { TlsReader, TlsWriter, vector } from './tls.js';
 
 /** The part of a submission that a precert SCT signs. */
 export type SignedPrecert = Pick<PrecertSubmission, 'tbs' | 'issuerKeyHash'>;
@@ -18,7 +18,9 @@ export function logIdOf(key: KeyObject): Uint8Array {
 /** TLS bytes of a v1 SignedCertificateTimestamp (RFC 6962 Section 3.2). */
 export function encodeSct(sct: Sct): Uint8Array {
   if (sct.logId.length !== 32) throw new RangeError(`log id is ${sct.logId.length} bytes long; expected 32`);
-  return Buffer.concat([uint(0, 1), sct.logId, uint(sct.timestamp, 8), vector(sct.extensions, 2), sct.signature]);
+  const { logId, timestamp, extensions, signature } = sct;
+  const writer = new TlsWriter(43 + extensions.length + signature.length).uint(0, 1);
+  return writer.bytes(logId).uint64(timestamp).vector(extensions, 2).bytes(signature).finish();
 }
 
 /** Decodes a v1 SignedCertificateTimestamp; throws TlsDecodeError. The signature is not checked. */
@@ -57,9 +59,12 @@ export function decodeSctList(bytes: Uint8Array): Sct[] {
   return scts;
 }
 
+/** v1, certificate_timestamp. */
+const version1 = Uint8Array.of(0, 0);
+
 /** The bytes an SCT signs: version, certificate_timestamp, timestamp, entry, extensions (RFC 6962 Section 3.2). */
 export function sctSigningInput(entry: SignedEntry, timestamp: bigint, extensions: Uint8Array): Uint8Array {
-  return Buffer.concat([Uint8Array.of(0, 0), uint(timestamp, 8), encodeSignedEntry(entry), vector(extensions, 2)]);
+  return timestamped(encodeSignedEntry(entry), timestamp, extensions, version1);
 }
 
 /**

@@ -21,6 +21,45 @@ export function vector(bytes: Uint8Array, width: number): Uint8Array {
   return Buffer.concat([uint(bytes.length, width), bytes]);
 }
 
+/** Writes a TLS structure front to back into one buffer; every write throws RangeError when it does not fit. */
+export class TlsWriter {
+  readonly #buffer: Buffer;
+  #at = 0;
+
+  /** `size` is the whole structure's, in bytes. */
+  constructor(size: number) {
+    this.#buffer = Buffer.allocUnsafe(size);
+  }
+
+  /** A big-endian unsigned integer of `width` bytes, 1 to 6. */
+  uint(value: number, width: number): this {
+    this.#at = this.#buffer.writeUIntBE(value, this.#at, width);
+    return this;
+  }
+
+  uint64(value: bigint): this {
+    this.#at = this.#buffer.writeBigUInt64BE(value, this.#at);
+    return this;
+  }
+
+  bytes(value: Uint8Array): this {
+    this.#buffer.set(value, this.#at);
+    this.#at += value.length;
+    return this;
+  }
+
+  /** `value` with its length before it, in `width` bytes. */
+  vector(value: Uint8Array, width: number): this {
+    return this.uint(value.length, width).bytes(value);
+  }
+
+  /** The structure; throws RangeError when it is shorter than it was to be. */
+  finish(): Buffer {
+    if (this.#at !== this.#buffer.length) throw new RangeError(`${this.#buffer.length - this.#at} bytes are missing`);
+    return this.#buffer;
+  }
+}
+
 /** Reads a TLS structure front to back; every read throws TlsDecodeError when the bytes end too early. */
 export class TlsReader {
   readonly #bytes: Buffer;

@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 import type { SignedEntry } from '../ct/leaf.js';
-import { encodeSignedEntry } from '../ct/leaf.js';
+import { encodeSignedEntry, timestamped } from '../ct/leaf.js';
 import { encodeLeafIndex } from '../ct/leaf-index.js';
-import { type EncodedLeaf, encodeTileLeaf } from './tile-leaf.js';
+import { type EncodedLeaf, tileLeafOf } from './tile-leaf.js';
 
 /** A chain whose certificates the log holds, or will before an entry refers to it. */
 export interface IssuerChain {
@@ -26,15 +26,21 @@ export function issuerChain(certificates: readonly Uint8Array[]): IssuerChain {
 
 /** SHA-256 over entry type and signed_entry: two submissions with the same key are one entry. */
 export function dedupeKey(entry: SignedEntry): Uint8Array {
-  return hash('sha256', encodeSignedEntry(entry), 'buffer');
+  return dedupeKeyOf(encodeSignedEntry(entry));
 }
 
-/** The entry as it stands in the tree at `index`; `timestamp` in milliseconds since the epoch. */
-export function sequencedLeaf(candidate: Candidate, index: number, timestamp: number): EncodedLeaf {
-  const { entry, precertificate, issuers } = candidate;
-  return encodeTileLeaf({
-    timestampedEntry: { timestamp: BigInt(timestamp), entry, extensions: encodeLeafIndex(index) },
-    ...(precertificate === undefined ? {} : { precertificate }),
-    chainFingerprints: issuers.fingerprints,
-  });
+/** The same from the TLS bytes of the entry. */
+export function dedupeKeyOf(signedEntry: Uint8Array): Uint8Array {
+  return hash('sha256', signedEntry, 'buffer');
+}
+
+/** The entry as it stands in the tree at `index`; `timestamp` in milliseconds since the epoch, `signedEntry` its TLS bytes. */
+export function sequencedLeaf(
+  { entry, precertificate, issuers }: Candidate,
+  index: number,
+  timestamp: number,
+  signedEntry: Uint8Array = encodeSignedEntry(entry),
+): EncodedLeaf {
+  const bytes = timestamped(signedEntry, BigInt(timestamp), encodeLeafIndex(index));
+  return tileLeafOf(bytes, precertificate, issuers.fingerprints);
 }

@@ -1,5 +1,6 @@
+import { encodeSignedEntry } from '../ct/leaf.js';
 import { AppError, messageOf } from '../errors.js';
-import { type Candidate, dedupeKey, sequencedLeaf } from './candidate.js';
+import { type Candidate, dedupeKeyOf, sequencedLeaf } from './candidate.js';
 import type { IndexCache, IndexEntry, Placed } from './index-cache.js';
 import type { Issuers } from './issuers.js';
 import { CheckpointConflict } from './storage.js';
@@ -42,6 +43,8 @@ export interface EndedBatch {
 interface Pending {
   readonly key: Uint8Array;
   readonly candidate: Candidate;
+  /** TLS bytes of its entry. */
+  readonly signedEntry: Uint8Array;
   readonly sequenced: (placed: Placed) => void;
   readonly resolve: (placed: Placed) => void;
   readonly reject: (error: unknown) => void;
@@ -84,14 +87,15 @@ export class Sequencer {
    */
   async add(candidate: Candidate, sequenced: (placed: Placed) => void): Promise<Placed> {
     if (this.#closed) throw new AppError('SHUTTING_DOWN', 'the log takes no more entries', { retryAfterSeconds: 5 });
-    const key = dedupeKey(candidate.entry);
+    const signedEntry = encodeSignedEntry(candidate.entry);
+    const key = dedupeKeyOf(signedEntry);
     const name = Buffer.from(key).toString('latin1');
     const known = this.#inFlight.get(name) ?? this.#options.index.find(key);
     if (known !== undefined) return known;
     this.#requireRoom();
     const placed = new Promise<Placed>((resolve, reject) => {
       const mark = this.#options.commits?.queued();
-      this.#queue.push({ key, candidate, sequenced, resolve, reject, mark });
+      this.#queue.push({ key, candidate, signedEntry, sequenced, resolve, reject, mark });
     });
     this.#inFlight.set(name, placed);
     this.#start();
@@ -153,7 +157,8 @@ export class Sequencer {
       const { reopen, resign } = this.#wanted;
       this.#wanted = { resign: false, reopen: false };
       if (reopen) await this.#reopen();
-      const G = Number(process.env.G ?? 0), B = Number(process.env.B ?? 2);
+      const G = Number(process.env.G ?? 0),
+        B = Number(process.env.B ?? 2);
       const wait = this.#lastStart + G - performance.now();
       if (G > 0 && this.#lastSize > B && wait > 0.5) await new Promise((r) => setTimeout(r, wait));
       this.#lastStart = performance.now();
@@ -260,7 +265,7 @@ export class Sequencer {
 function place(pending: Pending, i: number, { timestamp, firstIndex }: Placement, entries: IndexEntry[]) {
   const index = firstIndex + i;
   pending.sequenced({ index, timestamp });
-  const leaf = sequencedLeaf(pending.candidate, index, timestamp);
+  const leaf = sequencedLeaf(pending.candidate, index, timestamp, pending.signedEntry);
   entries.push({ index, timestamp, key: pending.key, leafHash: leaf.hash });
   return leaf;
 }

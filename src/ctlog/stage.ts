@@ -1,4 +1,4 @@
-import { TlsReader, uint, vector } from '../ct/tls.js';
+import { TlsReader, TlsWriter } from '../ct/tls.js';
 import { type Hash, sameHash } from './merkle.js';
 
 /**
@@ -23,17 +23,12 @@ export function stageName(stage: Pick<Stage, 'newSize' | 'newRoot'>): string {
   return `${String(stage.newSize).padStart(13, '0')}-${Buffer.from(stage.newRoot).toString('hex').slice(0, 16)}`;
 }
 
-export function encodeStage(stage: Stage): Uint8Array {
-  return Buffer.concat([
-    uint(version, 1),
-    uint(stage.oldSize, 6),
-    stage.oldRoot,
-    uint(stage.newSize, 6),
-    stage.newRoot,
-    vector(stage.checkpoint, 3),
-    uint(stage.leaves.length, 4),
-    ...stage.leaves.map((leaf) => vector(leaf, 4)),
-  ]);
+export function encodeStage({ oldSize, oldRoot, newSize, newRoot, checkpoint, leaves }: Stage): Uint8Array {
+  const size = leaves.reduce((sum, leaf) => sum + 4 + leaf.length, 84 + checkpoint.length);
+  const writer = new TlsWriter(size).uint(version, 1).uint(oldSize, 6).bytes(oldRoot).uint(newSize, 6).bytes(newRoot);
+  writer.vector(checkpoint, 3).uint(leaves.length, 4);
+  for (const leaf of leaves) writer.vector(leaf, 4);
+  return writer.finish();
 }
 
 /** Reads a stage back; throws TlsDecodeError for a torn one. That its leaves give `newRoot` is the caller's to check. */

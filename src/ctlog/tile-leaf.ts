@@ -4,7 +4,7 @@ import {
   readTimestampedEntry,
   type TimestampedEntry,
 } from '../ct/leaf.js';
-import { TlsReader, vector } from '../ct/tls.js';
+import { TlsReader, TlsWriter } from '../ct/tls.js';
 import { type Hash, leafHash } from './merkle.js';
 import { hashBytes, type TileKind, tileWidth } from './tiles.js';
 
@@ -24,11 +24,23 @@ export interface EncodedLeaf {
 }
 
 /** TLS bytes of a TileLeaf together with its leaf hash. */
-export function encodeTileLeaf(leaf: TileLeaf): EncodedLeaf {
-  const entry = encodeTimestampedEntry(leaf.timestampedEntry);
-  const chain = vector(Buffer.concat(leaf.chainFingerprints), 2);
-  const precertificate = leaf.precertificate === undefined ? [] : [vector(leaf.precertificate, 3)];
-  return { bytes: Buffer.concat([entry, ...precertificate, chain]), hash: leafHash(encodeMerkleTreeLeaf(entry)) };
+export function encodeTileLeaf({ timestampedEntry, precertificate, chainFingerprints }: TileLeaf): EncodedLeaf {
+  return tileLeafOf(encodeTimestampedEntry(timestampedEntry), precertificate, chainFingerprints);
+}
+
+/** The same from the TLS bytes of its TimestampedEntry. */
+export function tileLeafOf(
+  entry: Uint8Array,
+  precertificate: Uint8Array | undefined,
+  chainFingerprints: readonly Uint8Array[],
+): EncodedLeaf {
+  const before = precertificate === undefined ? 0 : 3 + precertificate.length;
+  const chain = chainFingerprints.length * hashBytes;
+  const writer = new TlsWriter(entry.length + before + 2 + chain).bytes(entry);
+  if (precertificate !== undefined) writer.vector(precertificate, 3);
+  writer.uint(chain, 2);
+  for (const fingerprint of chainFingerprints) writer.bytes(fingerprint);
+  return { bytes: writer.finish(), hash: leafHash(encodeMerkleTreeLeaf(entry)) };
 }
 
 /** A TileLeaf read back, with the bytes it was read from. */

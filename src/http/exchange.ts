@@ -41,6 +41,14 @@ export function send(response: ServerResponse, status: number, type: string, bod
   response.end(body);
 }
 
+/** `send` for text that is known to be ASCII, as PEM is: nobody has to look for its length in UTF-8. */
+export function sendAscii(response: ServerResponse, status: number, type: string, body: string): void {
+  response.statusCode = status;
+  response.setHeader('Content-Type', type);
+  response.setHeader('Content-Length', body.length);
+  response.end(body, 'latin1');
+}
+
 /** Answers with what went wrong, or cuts off an answer that had begun; the log learns the cause, the client does not. */
 export function sendError({ logger }: Observers, thrown: unknown, exchange: Exchange, response: ServerResponse): void {
   const error = toAppError(thrown);

@@ -10,9 +10,9 @@ import { type OnRejection, watched } from '../telemetry/rejections.js';
 import { httpSpan } from '../telemetry/requests.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { bodyLimit, readBody } from './body.js';
-import { type Exchange, headerOf, type Observers, observe, send, sendError, timeLimit } from './exchange.js';
+import { type Exchange, headerOf, type Observers, observe, sendAscii, sendError, timeLimit } from './exchange.js';
 import { type JsonObject, parseJsonBody } from './json-body.js';
-import { readV1, readV2, v1Answer, v2Answer } from './signing-cert.js';
+import { readV1, readV2, v1Answer, v2Json } from './signing-cert.js';
 
 export interface IssuingRouteDeps extends Observers {
   readonly issue: (request: IssueRequest, signal: AbortSignal, context: RequestContext) => Promise<Issued>;
@@ -37,7 +37,7 @@ const versions = {
     read: readV2,
     status: 200,
     type: 'application/json',
-    write: (issued) => JSON.stringify(v2Answer(issued)),
+    write: v2Json,
   },
   '/api/v1/signingCert': { read: readV1, status: 201, type: 'application/pem-certificate-chain', write: v1Answer },
 } as const satisfies Record<string, Version>;
@@ -89,7 +89,7 @@ async function answer(
       read(asked.token);
       return deps.issue(asked, limit.signal, context);
     });
-    send(response, version.status, version.type, version.write(issued));
+    sendAscii(response, version.status, version.type, version.write(issued));
   } finally {
     limit.end();
     meter.close();

@@ -26,7 +26,7 @@ export function parseJsonBody(bytes: Uint8Array): JsonObject {
 /** Reads fields of one message by their lowerCamelCase name, accepting the proto's snake_case; null counts as absent. */
 export function fields(message: JsonObject, path: string) {
   const get = (name: string): unknown => {
-    const snake = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    const snake = snakeOf(name);
     const camelValue = Object.hasOwn(message, name) ? message[name] : undefined;
     const snakeValue = snake !== name && Object.hasOwn(message, snake) ? message[snake] : undefined;
     if (camelValue !== undefined && snakeValue !== undefined) {
@@ -65,6 +65,17 @@ export function fields(message: JsonObject, path: string) {
       return bytes;
     },
   };
+}
+
+/** Of the few names that our messages have. */
+const snakes = new Map<string, string>();
+
+function snakeOf(name: string): string {
+  const known = snakes.get(name);
+  if (known !== undefined) return known;
+  const snake = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  snakes.set(name, snake);
+  return snake;
 }
 
 function describe(value: unknown): string {

@@ -82,14 +82,12 @@ export function toPrincipal(token: VerifiedToken, issuer: Pick<Issuer, 'config'>
   refuseNul(extensions);
   const challengeClaim = identity.challengeClaim ?? name;
   const alternative = alternativeChallenge(token, config.challengeClaim, challengeClaim);
-  return {
-    issuer: token.issuer,
-    subject: token.subject,
-    san: identity.san,
-    extensions,
-    challenge: { claim: challengeClaim, value: requiredText(token.claims, [challengeClaim]) },
-    ...(alternative === undefined ? {} : { alternativeChallenge: alternative }),
-  };
+  const { issuer: url, subject } = token;
+  const { san } = identity;
+  const challenge = { claim: challengeClaim, value: requiredText(token.claims, [challengeClaim]) };
+  return alternative === undefined
+    ? { issuer: url, subject, san, extensions, challenge }
+    : { issuer: url, subject, san, extensions, challenge, alternativeChallenge: alternative };
 }
 
 /**

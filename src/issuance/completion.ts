@@ -18,12 +18,12 @@ export interface Completion {
  */
 export function openCompletion(
   work: CertificateWork,
-  from: Pick<CompletionOrder, 'parts' | 'precertificate'>,
+  { parts, precertificate }: Pick<CompletionOrder, 'parts' | 'precertificate'>,
   ca: CertificateAuthority,
 ): Completion {
   let early: Completed | undefined;
   const signSct: SignSct = async (sct, logKey) => {
-    early = await work.complete({ ...from, sct }, ca, logKey);
+    early = await work.complete({ parts, precertificate, sct }, ca, logKey);
     return early.signature;
   };
   return {
@@ -31,7 +31,7 @@ export function openCompletion(
     async certificate(scts) {
       const [only] = scts;
       if (early !== undefined && scts.length === 1 && only?.signature === early.signature) return early.certificate;
-      return work.certify({ ...from, sctList: encodeSctList(scts) }, ca);
+      return work.certify({ parts, precertificate, sctList: encodeSctList(scts) }, ca);
     },
   };
 }

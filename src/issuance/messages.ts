@@ -144,8 +144,7 @@ function unpackPrecertified(from: Unpacker): Precertified {
 function packPrecertOrder(packer: Packer, { request, challenges, policy, leaf, logged }: PrecertOrder): void {
   packRequest(packer, request);
   packer.add(logged, challenges.length, ...challenges);
-  packer.add([...policy.allowed].join(' '));
-  packer.add(policy.refused === undefined ? '' : JSON.stringify([...policy.refused]));
+  packer.add(textOf(policy.allowed), policy.refused === undefined ? '' : JSON.stringify([...policy.refused]));
   const { serial, notBefore, notAfter, san, extensions } = leaf;
   packer.add(notBefore.getTime(), notAfter.getTime(), JSON.stringify({ san, extensions })).bytes(serial);
 }
@@ -153,18 +152,34 @@ function packPrecertOrder(packer: Packer, { request, challenges, policy, leaf, l
 function unpackPrecertOrder(from: Unpacker): PrecertOrder {
   const request = unpackRequest(from);
   const logged = from.boolean();
-  const [first = '', ...others] = Array.from({ length: from.number() }, () => from.text());
-  const allowed = new Set(from.text().split(' ') as KeyAlgorithmName[]);
+  const challenges: [string, ...string[]] = [''];
+  const count = from.number();
+  for (let i = 0; i < count; i++) challenges[i] = from.text();
+  const allowed = setOf(from.text());
   const policy = withRefusals({ allowed }, from.text());
-  const times = { notBefore: new Date(from.number()), notAfter: new Date(from.number()) };
-  const names = JSON.parse(from.text()) as Pick<LeafTemplate, 'san' | 'extensions'>;
-  return {
-    request,
-    challenges: [first, ...others],
-    policy,
-    logged,
-    leaf: { ...times, ...names, serial: from.bytes() },
-  };
+  const [notBefore, notAfter] = [new Date(from.number()), new Date(from.number())];
+  const { san, extensions } = JSON.parse(from.text()) as Pick<LeafTemplate, 'san' | 'extensions'>;
+  return { request, challenges, policy, logged, leaf: { serial: from.bytes(), notBefore, notAfter, san, extensions } };
+}
+
+/** The sets of algorithms that policies allow are few, and the same ones come again and again. */
+const texts = new WeakMap<ReadonlySet<KeyAlgorithmName>, string>();
+const sets = new Map<string, ReadonlySet<KeyAlgorithmName>>();
+const maxSets = 64;
+
+function textOf(allowed: ReadonlySet<KeyAlgorithmName>): string {
+  const text = texts.get(allowed) ?? [...allowed].join(' ');
+  texts.set(allowed, text);
+  return text;
+}
+
+function setOf(text: string): ReadonlySet<KeyAlgorithmName> {
+  const known = sets.get(text);
+  if (known !== undefined) return known;
+  if (sets.size === maxSets) sets.clear();
+  const set = new Set(text.split(' ') as KeyAlgorithmName[]);
+  sets.set(text, set);
+  return set;
 }
 
 function withRefusals(policy: KeyPolicy, refused: string): KeyPolicy {

@@ -9,7 +9,7 @@ export class Packer {
   readonly items: (string | number | boolean)[] = [];
 
   add(...values: readonly (string | number | boolean)[]): this {
-    this.items.push(...values);
+    for (const value of values) this.items.push(value);
     return this;
   }
 

@@ -80,7 +80,18 @@ export async function precertify(order: PrecertOrder, ca: IssuingKey): Promise<P
   const key = await provePossession(order);
   const proven = performance.now();
   const { signatureAlgorithm, issuerName, authorityKeyId } = ca;
-  const parts = encodeTbsParts({ ...order.leaf, spki: key.spki, signatureAlgorithm, issuerName, authorityKeyId });
+  const { serial, notBefore, notAfter, san, extensions } = order.leaf;
+  const parts = encodeTbsParts({
+    serial,
+    signatureAlgorithm,
+    issuerName,
+    authorityKeyId,
+    notBefore,
+    notAfter,
+    spki: key.spki,
+    san,
+    extensions,
+  });
   const tbs = assembleTbs(parts, order.logged ? poisonExtension : undefined);
   const precertificate = encodeCertificate(tbs, signatureAlgorithm, await ca.sign(tbs));
   const seconds = { proof: (proven - started) / 1000, sign: (performance.now() - proven) / 1000 };
@@ -102,7 +113,8 @@ export async function complete(order: CompletionOrder, ca: IssuingKey, logKey: K
   const { parts, precertificate, sct } = order;
   const entry = { type: 'precert', issuerKeyHash: ca.issuerKeyHash, tbs: assembleTbs(parts) } as const;
   const signature = signDigitally(sctSigningInput(entry, sct.timestamp, sct.extensions), logKey);
-  const sctList = encodeSctList([{ ...sct, signature }]);
+  const { logId, timestamp, extensions } = sct;
+  const sctList = encodeSctList([{ logId, timestamp, extensions, signature }]);
   return { signature, certificate: await certify({ parts, precertificate, sctList }, ca) };
 }
 

@@ -14,6 +14,7 @@ import {
   readUnsigned,
   tag,
 } from '../x509/der.js';
+import { encodePem } from '../x509/pem.js';
 import { parseSpki, type SubjectPublicKeyInfo } from '../x509/spki.js';
 import { type KeyAlgorithm, type KeyAlgorithmName, keyAlgorithmNames, keyAlgorithms } from './key-algorithms.js';
 import { rsaWeakness } from './weak-rsa.js';
@@ -85,8 +86,9 @@ export async function importPkcs1(rsaPublicKey: Uint8Array): Promise<ImportedKey
 
 /**
  * OpenSSL 3.0's decoders (Node 20) make createPublicKey from SPKI slow, 100 µs for P-256: the raw point takes half of it on
- * every curve (a JWK takes 350 µs on P-384). Those of OpenSSL 3.5 (Node 24) are faster than the way over WebCrypto. Both
- * check that the point lies on the curve.
+ * every curve (a JWK takes 350 µs on P-384). Those of OpenSSL 3.5 (Node 24) are faster than the way over WebCrypto, and of
+ * all ways to call them a bare PEM string is the fastest: 17 µs, an object with DER in it 38. All check that the point lies
+ * on the curve.
  */
 const hasFastDecoders = !/^3\.[0-3]\./.test(process.versions.openssl ?? '');
 
@@ -114,7 +116,7 @@ async function importEc(info: SubjectPublicKeyInfo, spki: Uint8Array): Promise<I
 }
 
 async function importPoint(point: Uint8Array, namedCurve: string, spki: Uint8Array): Promise<KeyObject> {
-  if (hasFastDecoders) return createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
+  if (hasFastDecoders) return createPublicKey(encodePem('PUBLIC KEY', spki));
   const parameters = { name: 'ECDSA', namedCurve };
   return KeyObject.from(await webcrypto.subtle.importKey('raw', point, parameters, true, ['verify']));
 }

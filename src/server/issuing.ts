@@ -47,7 +47,6 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
       await deps.limits.admit(request);
       return admission;
     },
-    intend: () => undefined,
     ctLog: deps.ctLog,
     work: deps.work,
     tokens: deps.tokens,

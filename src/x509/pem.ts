@@ -56,12 +56,12 @@ export function pemLabel(text: string | Uint8Array): string | undefined {
   return begin?.label;
 }
 
-/** PEM in lines of 64 characters, ending in a newline. */
-export function encodePem(label: string, der: Uint8Array): string {
+/** PEM in lines of 64 characters, ending in a newline, or in what `newline` gives for one. */
+export function encodePem(label: string, der: Uint8Array, newline = '\n'): string {
   const base64 = Buffer.from(der.buffer, der.byteOffset, der.byteLength).toString('base64');
-  let text = `${beginMark}${label}${dashes}\n`;
-  for (let i = 0; i < base64.length; i += 64) text += `${base64.slice(i, i + 64)}\n`;
-  return `${text}-----END ${label}${dashes}\n`;
+  let text = beginMark + label + dashes + newline;
+  for (let i = 0; i < base64.length; i += 64) text += base64.slice(i, i + 64) + newline;
+  return `${text}-----END ${label}${dashes}${newline}`;
 }
 
 function asText(text: string | Uint8Array): string {
