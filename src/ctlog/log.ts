@@ -47,6 +47,8 @@ export interface EmbeddedLogOptions {
   /** Pause before a storage that failed is read again. */
   readonly reopenDelayMs?: number;
   readonly commits?: CommitObserver | undefined;
+  /** How many certificate requests this process works on: a busy log waits a moment for those that will come to it. */
+  readonly underWay?: () => number;
 }
 
 const noRoots: readonly Uint8Array[] = [];
@@ -59,6 +61,7 @@ const defaults = {
   flushDelayMs: 1000,
   reopenDelayMs: 1000,
   commits: undefined,
+  underWay: () => 0,
 } as const;
 
 /** Our own log: a CtLog that also takes strangers' submissions and answers readers. */

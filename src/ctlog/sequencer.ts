@@ -22,6 +22,8 @@ export interface SequencerOptions {
   /** Pause before a stopped writer's storage is read again; doubles up to ten seconds. */
   readonly reopenDelayMs: number;
   readonly commits?: CommitObserver | undefined;
+  /** How many requests this process works on, those in the queue among them. */
+  readonly underWay: () => number;
 }
 
 /** Told of what the log commits, for metrics and traces; must not throw. */
@@ -54,9 +56,11 @@ interface Pending {
 /** Entries of one batch: keeps a stage to a few megabytes and the queue moving. */
 const maxBatch = 1024;
 const maxReopenDelayMs = 10_000;
+const gatherMs = 10;
 
 /**
- * Group commit: while one batch is being committed the next one gathers, and an idle log commits at once. Also gives a
+ * Group commit: while one batch is being committed the next one gathers, and an idle log commits at once; a busy one gathers
+ * for ten milliseconds. Also gives a
  * repeated submission the placement of the first, signs an idle head again, and restarts a stopped writer.
  */
 export class Sequencer {
@@ -70,8 +74,9 @@ export class Sequencer {
   #reopenDelayMs: number;
   #wanted = { resign: false, reopen: false };
   #closed = false;
-  #lastStart = 0;
-  #lastSize = 0;
+  #lastBatchAt = Number.NEGATIVE_INFINITY;
+  /** Ends the wait for others. */
+  #enough: (() => void) | undefined;
 
   constructor(options: SequencerOptions) {
     this.#options = options;
@@ -98,6 +103,7 @@ export class Sequencer {
       this.#queue.push({ key, candidate, signedEntry, sequenced, resolve, reject, mark });
     });
     this.#inFlight.set(name, placed);
+    if (!this.#othersComing()) this.#enough?.();
     this.#start();
     try {
       return await placed;
@@ -124,6 +130,7 @@ export class Sequencer {
   /** Takes nothing more, and resolves when what was taken is committed or refused. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#enough?.();
     clearInterval(this.#idleTimer);
     clearTimeout(this.#reopenTimer);
     await this.#running;
@@ -157,16 +164,35 @@ export class Sequencer {
       const { reopen, resign } = this.#wanted;
       this.#wanted = { resign: false, reopen: false };
       if (reopen) await this.#reopen();
-      const G = Number(process.env.G ?? 0),
-        B = Number(process.env.B ?? 2);
-      const wait = this.#lastStart + G - performance.now();
-      if (G > 0 && this.#lastSize > B && wait > 0.5) await new Promise((r) => setTimeout(r, wait));
-      this.#lastStart = performance.now();
-      this.#lastSize = this.#queue.length;
+      await this.#gather();
       const batch = this.#queue.splice(0, maxBatch);
       if (batch.length > 0) await this.#commit(batch);
       else if (resign) await this.#resign();
     }
+  }
+
+  /**
+   * A commit costs as much processor time as half a certificate, so a busy log makes one every ten milliseconds; but it waits only
+   * for requests that it knows to be on their way, and a lone one never waits.
+   */
+  async #gather(): Promise<void> {
+    const wait = this.#lastBatchAt + gatherMs - performance.now();
+    if (wait >= 1 && this.#othersComing()) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, wait);
+        this.#enough = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#enough = undefined;
+    }
+    if (this.#queue.length > 0) this.#lastBatchAt = performance.now();
+  }
+
+  #othersComing(): boolean {
+    const { length } = this.#queue;
+    return !this.#closed && length > 0 && length < maxBatch && length < this.#options.underWay();
   }
 
   async #commit(batch: readonly Pending[]): Promise<void> {

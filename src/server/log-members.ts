@@ -27,6 +27,8 @@ export interface OpenLogDeps {
   readonly metrics: Metrics;
   readonly tracing?: Tracing | undefined;
   readonly clock: () => number;
+  /** How many certificate requests the server works on. */
+  readonly underWay: () => number;
 }
 
 /** One log of the settings, opened. */
@@ -77,7 +79,7 @@ function identityOf(choice: LogChoice): string {
 }
 
 async function embedded({ dataDir, ctlogDir, logStorage }: ServeConfig, deps: OpenLogDeps) {
-  const { cas, data, publicUrl, logger, metrics, tracing, clock } = deps;
+  const { cas, data, publicUrl, logger, metrics, tracing, clock, underWay } = deps;
   const sharded = await openShardedLog({
     dataDir,
     ctlogDir,
@@ -87,6 +89,7 @@ async function embedded({ dataDir, ctlogDir, logStorage }: ServeConfig, deps: Op
     acceptedIssuers: () => acceptedChains(cas.view(), clock()),
     onWitness: (witness, result) => metrics.logs.witnessAnswers.inc({ witness, result }),
     commits: commitObserver(metrics, tracing),
+    underWay,
     clock,
     logger,
   });

@@ -38,7 +38,7 @@ export interface ShardedLog {
 
 export interface ShardedLogOptions
   extends ShardBase,
-    Pick<EmbeddedLogOptions, 'acceptedIssuers' | 'acceptedRoots' | 'clock' | 'logger' | 'commits'> {
+    Pick<EmbeddedLogOptions, 'acceptedIssuers' | 'acceptedRoots' | 'clock' | 'logger' | 'commits' | 'underWay'> {
   readonly logStorage: LogStorageSettings;
   /** The key in keys/ctlog/key.pem. */
   readonly logKey: KeyObject;
@@ -68,6 +68,7 @@ export async function openShardedLog(options: ShardedLogOptions): Promise<Sharde
     clock,
     logger,
     commits: options.commits,
+    ...(options.underWay === undefined ? {} : { underWay: options.underWay }),
   });
   const open: EmbeddedLog[] = [log];
   const close = async (): Promise<void> => {

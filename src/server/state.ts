@@ -107,7 +107,8 @@ export async function openState(config: ServeConfig, listenUrl: string, deps: St
       'the root key still lies beside the server, which never needs it: move the directory offline/ to a safe place',
     );
   }
-  const log = await openLog(config, { cas, data, publicUrl, logger, metrics, tracing, clock });
+  const underWay = deps.inFlight.active;
+  const log = await openLog(config, { cas, data, publicUrl, logger, metrics, tracing, clock, underWay });
   closing.add(() => log.close());
   const { dataDir, ctlogDir } = config;
   const storage = await watchStorage(alone && ctlogDir !== undefined ? [dataDir, ctlogDir] : [dataDir], {
