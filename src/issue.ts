@@ -1,4 +1,5 @@
 import type { CertificateAuthority } from './ca/authority.js';
+import type { Cancellation } from './cancellation.js';
 import type { IssuerConfig } from './config/identity-types.js';
 import type { CtLogs, PrecertSubmission, Sct } from './ct/log.js';
 import { AppError } from './errors.js';
@@ -105,7 +106,7 @@ export interface IssueDeps {
 export async function issue(
   request: IssueRequest,
   deps: IssueDeps,
-  signal: AbortSignal,
+  signal: Cancellation,
   context: RequestContext,
 ): Promise<Issued> {
   const ca = deps.ca();

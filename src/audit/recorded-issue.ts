@@ -1,3 +1,4 @@
+import type { Cancellation } from '../cancellation.js';
 import { type IssueDeps, type Issued, type IssueRequest, issue, type RequestContext } from '../issue.js';
 import type { Audit } from './audit.js';
 
@@ -9,7 +10,7 @@ export async function recordedIssue(
   audit: Audit,
   request: IssueRequest,
   deps: IssueDeps,
-  signal: AbortSignal,
+  signal: Cancellation,
   context: RequestContext,
 ): Promise<Issued> {
   if (!audit.kept) return issue(request, deps, signal, context);

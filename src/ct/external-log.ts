@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Logger } from 'pino';
+import { type Cancellation, signalOf } from '../cancellation.js';
 import { AppError, messageOf } from '../errors.js';
 import { type RootsSource, readRoots } from './accepted-roots.js';
 import { finalAnswer, pause, type Wait } from './attempts.js';
@@ -81,13 +82,14 @@ export function openExternalLog(options: ExternalLogOptions): ExternalLog {
     return readSct(answer, { submission, key: publicKey, now: clock() });
   }
 
-  async function submit(submission: PrecertSubmission, signal?: AbortSignal): Promise<Sct> {
+  async function submit(submission: PrecertSubmission, signal?: Cancellation): Promise<Sct> {
     const admission = breaker.admit();
     if (!admission.admitted) throw leftAlone(admission.retryAfterMs);
     const start = clock();
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
-      const sct = await ask(submission, signal === undefined ? deadline : AbortSignal.any([deadline, signal]));
+      const limit = signal === undefined ? deadline : AbortSignal.any([deadline, signalOf(signal)]);
+      const sct = await ask(submission, limit);
       failure = undefined;
       admission.report('succeeded');
       return sct;

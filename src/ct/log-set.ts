@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { type Cancellation, signalOf } from '../cancellation.js';
 import { AppError } from '../errors.js';
 import { parseCertificate } from '../x509/certificate.js';
 import type { CtLog, CtLogs, PrecertSubmission, Readiness, Sct } from './log.js';
@@ -113,10 +114,10 @@ function fastest(
   logs: readonly CtLog[],
   required: number,
   ask: Ask,
-  signal: AbortSignal | undefined,
+  signal: Cancellation | undefined,
 ): Promise<readonly Sct[]> {
   const hopeless = new AbortController();
-  const limit = signal === undefined ? hopeless.signal : AbortSignal.any([signal, hopeless.signal]);
+  const limit = signal === undefined ? hopeless.signal : AbortSignal.any([signalOf(signal), hopeless.signal]);
   return new Promise((resolve, reject) => {
     const scts: Sct[] = [];
     const failures: AppError[] = [];

@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import type { Cancellation } from '../cancellation.js';
 
 /**
  * The contract between the certificate authority and any certificate transparency log, our own or somebody else's.
@@ -51,7 +52,7 @@ export interface CtLog {
   /** For log lines and /readyz: an origin or a URL. */
   readonly name: string;
   readonly logId: Uint8Array;
-  submit(submission: PrecertSubmission, signal?: AbortSignal, signSct?: SignSct): Promise<Sct>;
+  submit(submission: PrecertSubmission, signal?: Cancellation, signSct?: SignSct): Promise<Sct>;
   readiness(): Readiness;
   close(): Promise<void>;
 }
@@ -64,7 +65,7 @@ export interface CtLogs {
    * Resolves with the SCTs to embed, at least one, each as CtLog has it; throws AppError CT_LOG_UNAVAILABLE or
    * CT_LOG_MISBEHAVED when they cannot be had. `signSct` is for a lone log.
    */
-  submit(submission: PrecertSubmission, signal?: AbortSignal, signSct?: SignSct): Promise<readonly Sct[]>;
+  submit(submission: PrecertSubmission, signal?: Cancellation, signSct?: SignSct): Promise<readonly Sct[]>;
   readiness(): Readiness;
   close(): Promise<void>;
 }

@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Cancellation } from '../cancellation.js';
 import { isLogKey, signDigitally } from '../ct/digitally-signed.js';
 import { encodeLeafIndex } from '../ct/leaf-index.js';
 import type { CtLog, Readiness, Sct, SignSct } from '../ct/log.js';
@@ -57,7 +58,7 @@ const defaults = {
   maxPending: 4096,
   resignIntervalMs: 3_600_000,
   maxEntries: 256,
-  publishDelayMs: 100,
+  publishDelayMs: 250,
   flushDelayMs: 1000,
   reopenDelayMs: 1000,
   commits: undefined,
@@ -69,9 +70,9 @@ export interface EmbeddedLog extends CtLog {
   readonly publicKey: KeyObject;
   readonly origin: string;
   /** Validates and logs a final certificate with its chain (RFC 6962 Section 4.1). */
-  addChain(chain: readonly Uint8Array[], signal?: AbortSignal): Promise<Sct>;
+  addChain(chain: readonly Uint8Array[], signal?: Cancellation): Promise<Sct>;
   /** Validates and logs a precertificate with its chain (RFC 6962 Section 4.2). */
-  addPreChain(chain: readonly Uint8Array[], signal?: AbortSignal): Promise<Sct>;
+  addPreChain(chain: readonly Uint8Array[], signal?: Cancellation): Promise<Sct>;
   /** DER of the accepted roots. */
   roots(): readonly Uint8Array[];
   /** Where the entry with this dedupeKey is, published or about to be. */
@@ -158,7 +159,7 @@ async function start(options: Settled, identity: LogIdentity): Promise<EmbeddedL
 
 /** From a candidate to its SCT. */
 function promiser(sequencer: Sequencer, identity: LogIdentity) {
-  return async (candidate: Candidate, signal: AbortSignal | undefined, sign?: SignSct): Promise<Sct> => {
+  return async (candidate: Candidate, signal: Cancellation | undefined, sign?: SignSct): Promise<Sct> => {
     const here = (at: Placed): Sct => signSct(candidate, unsignedSct(at, identity), identity);
     let early: Promise<Sct> | undefined;
     const placed = sequencer.add(candidate, (at) => {
@@ -190,21 +191,23 @@ function signSct({ entry }: Candidate, sct: Omit<Sct, 'signature'>, { privateKey
 }
 
 /** Ends the wait, not the work: the entry may still be logged. */
-async function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+function abortable<T>(work: Promise<T>, signal: Cancellation | undefined): Promise<T> {
   if (signal === undefined) return work;
-  let abort = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () =>
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
       reject(new AppError('CT_LOG_UNAVAILABLE', 'the log did not answer in time', { retryAfterSeconds: 2 }));
+    };
     if (signal.aborted) abort();
-    signal.addEventListener('abort', abort, { once: true });
+    else signal.addEventListener('abort', abort);
+    const settled = (settle: () => void): void => {
+      signal.removeEventListener('abort', abort);
+      settle();
+    };
+    work.then(
+      (value) => settled(() => resolve(value)),
+      (error: unknown) => settled(() => reject(error)),
+    );
   });
-  work.catch(() => {});
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }
 
 /** Closes in order, all of them even if one fails, and then throws the first failure. */

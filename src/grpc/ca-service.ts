@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { type handleUnaryCall, Metadata, type ServerUnaryCall, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
+import type { Cancellation } from '../cancellation.js';
 import type { ClientAddress } from '../client-address.js';
 import { AppError, toAppError } from '../errors.js';
 import { v2Answer } from '../http/signing-cert.js';
@@ -14,7 +15,7 @@ import { firstText, requestIdOfCall, statusOf } from './rpc-status.js';
 import { lastFieldOf } from './wire.js';
 
 export interface CaServiceDeps {
-  readonly issue: (request: IssueRequest, signal: AbortSignal, context: RequestContext) => Promise<Issued>;
+  readonly issue: (request: IssueRequest, signal: Cancellation, context: RequestContext) => Promise<Issued>;
   /** PEM chains of the CAs that relying parties should trust, issuing CA first. */
   readonly trustBundle: () => readonly (readonly string[])[];
   /** The JSON form of dev.sigstore.fulcio.v2.Configuration. */

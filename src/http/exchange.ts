@@ -62,13 +62,6 @@ export function sendError({ logger }: Observers, thrown: unknown, exchange: Exch
   send(response, error.httpStatus, 'application/json', errorBody(error, requestId));
 }
 
-/** A time limit as a signal; `end` frees it when the work is done before. Cheaper than AbortSignal.timeout, which lives on. */
-export function timeLimit(ms: number): { readonly signal: AbortSignal; readonly end: () => void } {
-  const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(), ms);
-  return { signal: controller.signal, end: () => clearTimeout(timer) };
-}
-
 /** A header that may have come once. */
 export function headerOf(request: IncomingMessage, name: string): string | undefined {
   const value = request.headers[name];

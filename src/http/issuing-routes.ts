@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Cancellation, TimeLimit } from '../cancellation.js';
 import type { ClientAddress } from '../client-address.js';
 import { AppError } from '../errors.js';
 import type { Issued, IssueRequest, RequestContext } from '../issue.js';
@@ -10,12 +11,12 @@ import { type OnRejection, watched } from '../telemetry/rejections.js';
 import { httpSpan } from '../telemetry/requests.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { bodyLimit, readBody } from './body.js';
-import { type Exchange, headerOf, type Observers, observe, sendAscii, sendError, timeLimit } from './exchange.js';
+import { type Exchange, headerOf, type Observers, observe, sendAscii, sendError } from './exchange.js';
 import { type JsonObject, parseJsonBody } from './json-body.js';
 import { readV1, readV2, v1Answer, v2Json } from './signing-cert.js';
 
 export interface IssuingRouteDeps extends Observers {
-  readonly issue: (request: IssueRequest, signal: AbortSignal, context: RequestContext) => Promise<Issued>;
+  readonly issue: (request: IssueRequest, signal: Cancellation, context: RequestContext) => Promise<Issued>;
   readonly requestTimeoutMs: number;
   readonly clientAddress: ClientAddress;
   readonly intake: Intake;
@@ -79,15 +80,15 @@ async function answer(
   const context = { requestId, clientAddress, onQuota: rateLimitHeaders(response) };
   await deps.intake.arrive(context);
   const meter = deps.intake.meter();
-  const limit = timeLimit(deps.requestTimeoutMs);
+  const limit = new TimeLimit(deps.requestTimeoutMs);
   try {
     const body = await readBody(request, bodyLimit, meter);
-    const issued = await deps.intake.run(limit.signal, async () => {
+    const issued = await deps.intake.run(limit, async () => {
       // Nobody waits any more for work that has not begun; what has begun goes on, because its log entry would stay.
       if (response.destroyed) throw new AppError('DEADLINE_EXCEEDED', 'the client went away');
       const asked = version.read(parseJsonBody(body), request.headers.authorization);
       read(asked.token);
-      return deps.issue(asked, limit.signal, context);
+      return deps.issue(asked, limit, context);
     });
     sendAscii(response, version.status, version.type, version.write(issued));
   } finally {

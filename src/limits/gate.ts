@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { Cancellation } from '../cancellation.js';
 import { AppError } from '../errors.js';
 import { createCrowd } from './crowd.js';
 import type { Pace } from './pace.js';
@@ -11,7 +12,7 @@ export interface Gate {
    * Runs `work` when a place is free. Throws AppError OVERLOADED when there is none in time, and whatever `signal` ended
    * with when that came first: the work is then not begun.
    */
-  run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T>;
+  run<T>(signal: Cancellation, work: () => Promise<T>): Promise<T>;
   readonly inWork: () => number;
   readonly waiting: () => number;
 }
@@ -75,7 +76,7 @@ export function createGate(options: GateOptions): Gate {
   }
 
   /** Resolves with a place taken. */
-  function wait(signal: AbortSignal): Promise<void> {
+  function wait(signal: Cancellation): Promise<void> {
     return new Promise((resolve, reject) => {
       const end = (settle: () => void): void => {
         clearTimeout(timer);
@@ -151,7 +152,7 @@ function busy(places: number, retryAfterSeconds: number): AppError {
   return new AppError('OVERLOADED', `${places} requests are in work; try again in a moment`, { retryAfterSeconds });
 }
 
-function reasonOf(signal: AbortSignal): unknown {
+function reasonOf(signal: Cancellation): unknown {
   return signal.reason instanceof AppError
     ? signal.reason
     : new AppError('DEADLINE_EXCEEDED', 'its time was over before the work on it began');

@@ -1,3 +1,4 @@
+import type { Cancellation } from '../cancellation.js';
 import type { RequestContext } from '../issue.js';
 import type { BodyMeter } from './body-budget.js';
 
@@ -10,7 +11,7 @@ export interface Intake {
   /** Counts a body while it is read. */
   meter(): BodyMeter;
   /** Parses, verifies and issues when there is a place for it (see Gate.run). */
-  run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T>;
+  run<T>(signal: Cancellation, work: () => Promise<T>): Promise<T>;
 }
 
 /** Takes whatever comes. */

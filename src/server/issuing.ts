@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Audit } from '../audit/audit.js';
 import { recordedIssue } from '../audit/recorded-issue.js';
 import type { CertificateAuthority } from '../ca/authority.js';
+import type { Cancellation } from '../cancellation.js';
 import type { ServeConfig } from '../config/serve.js';
 import type { CtLogs } from '../ct/log.js';
 import type { CertificateWork } from '../issuance/work.js';
@@ -55,7 +56,7 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
     random: pooledRandom(randomBytes),
     observe: tracing === undefined ? stageObserver(metrics) : tracedObserver(stageObserver(metrics), tracing),
   };
-  return (request: IssueRequest, signal: AbortSignal, context: RequestContext): Promise<Issued> =>
+  return (request: IssueRequest, signal: Cancellation, context: RequestContext): Promise<Issued> =>
     deps.inFlight.run(async () => {
       try {
         const issued = await recordedIssue(deps.audit, request, issueDeps, signal, context);

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
+import type { Cancellation } from '../../src/cancellation.js';
 import type { CtLog, CtLogs, PrecertSubmission, Readiness, Sct } from '../../src/ct/log.js';
 import { type LogSetMember, openLogSet } from '../../src/ct/log-set.js';
 import { AppError } from '../../src/errors.js';
@@ -13,7 +14,7 @@ const submission: PrecertSubmission = {
 
 /** A log that answers when the test says so. */
 interface FakeLog extends CtLog {
-  readonly signals: (AbortSignal | undefined)[];
+  readonly signals: (Cancellation | undefined)[];
   ready: Readiness;
   closed: boolean;
   /** Answers the oldest submission that waits. */

@@ -1,5 +1,6 @@
 import { connect as connectHttp2 } from 'node:http2';
 import { status } from '@grpc/grpc-js';
+import type { Cancellation } from '../../src/cancellation.js';
 import type { IssueRequest } from '../../src/issue.js';
 import { call, closeAll, connect, createMethod, host, issued, keyRequest, serve } from './support.js';
 
@@ -13,7 +14,7 @@ function patientIssue() {
   const reason = new Promise<unknown>((resolve) => {
     ended.reason = resolve;
   });
-  const issue = (_request: IssueRequest, signal: AbortSignal) =>
+  const issue = (_request: IssueRequest, signal: Cancellation) =>
     new Promise<never>((_resolve, reject) => {
       signal.addEventListener('abort', () => {
         ended.reason(signal.reason);
