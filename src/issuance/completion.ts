@@ -8,8 +8,8 @@ import type { CertificateWork } from './work.js';
 export interface Completion {
   /** For CtLogs.submit; undefined where the CA's key is elsewhere, which is to sign nothing that may come to nothing. */
   readonly signSct: SignSct | undefined;
-  /** The certificate with these SCTs, DER; throws as `certify` does. */
-  certificate(scts: readonly Sct[]): Promise<Uint8Array>;
+  /** The certificate with these SCTs, DER, and how many seconds it took to sign; throws as `certify` does. */
+  certificate(scts: readonly Sct[]): Promise<Pick<Completed, 'certificate' | 'seconds'>>;
 }
 
 /**
@@ -30,8 +30,10 @@ export function openCompletion(
     signSct: ca.signer.privateKey === undefined ? undefined : signSct,
     async certificate(scts) {
       const [only] = scts;
-      if (early !== undefined && scts.length === 1 && only?.signature === early.signature) return early.certificate;
-      return work.certify({ parts, precertificate, sctList: encodeSctList(scts) }, ca);
+      if (early !== undefined && scts.length === 1 && only?.signature === early.signature) return early;
+      const started = performance.now();
+      const certificate = await work.certify({ parts, precertificate, sctList: encodeSctList(scts) }, ca);
+      return { certificate, seconds: (performance.now() - started) / 1000 };
     },
   };
 }

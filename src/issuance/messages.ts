@@ -112,7 +112,8 @@ export function packOutcomes(outcomes: readonly Outcome[]): FromThread {
       packer.add('precertified', key.algorithm, key.fingerprint, seconds.proof, seconds.sign);
       packer.bytes(key.spki, precertificate, parts.fields, parts.extensions);
     } else if ('completed' in outcome) {
-      packer.add('completed').bytes(outcome.completed.signature, outcome.completed.certificate);
+      const { seconds, signature, certificate } = outcome.completed;
+      packer.add('completed', seconds).bytes(signature, certificate);
     } else if ('certificate' in outcome) packer.add('certificate').bytes(outcome.certificate);
     else packer.add('error', JSON.stringify(outcome.error));
   }
@@ -126,7 +127,8 @@ export function unpackOutcomes(packed: FromThread): Outcome[] {
     const [id, kind] = [from.number(), from.text()];
     if (kind === 'precertified') outcomes.push({ id, precertified: unpackPrecertified(from) });
     else if (kind === 'completed') {
-      outcomes.push({ id, completed: { signature: from.bytes(), certificate: from.bytes() } });
+      const seconds = from.number();
+      outcomes.push({ id, completed: { seconds, signature: from.bytes(), certificate: from.bytes() } });
     } else if (kind === 'certificate') outcomes.push({ id, certificate: from.bytes() });
     else outcomes.push({ id, error: JSON.parse(from.text()) as ThrownError });
   }

@@ -14,7 +14,7 @@ import {
 import { certify, complete, type IssuingKey, precertify } from './steps.js';
 
 /** How long outcomes may wait for others to share a message with, in milliseconds. */
-const gatherMs = Number(process.env.W ?? 0.5);
+const gatherMs = 0.5;
 
 /** A CA, and whether it signs in this thread, without leaving it for libuv's pool. */
 interface OpenedCa extends IssuingKey {

@@ -135,7 +135,7 @@ function leastBusy(crew: readonly Member[]): Member | undefined {
 }
 
 /** Jobs that a message waits for at most: fewer wake a thread too often, more let it wait too long (docs/performance.md). */
-const jobsAtOnce = Number(process.env.J ?? 4);
+const jobsAtOnce = 4;
 
 /** One thread and what it was asked. */
 interface Member {

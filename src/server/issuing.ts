@@ -12,6 +12,7 @@ import type { Limits } from '../limits/limits.js';
 import type { Metrics } from '../metrics.js';
 import type { Policy } from '../policy.js';
 import type { IssuerNames } from '../telemetry/issuer-label.js';
+import { bound, lateObserver } from '../telemetry/late.js';
 import type { SpanAttributes, Tracing } from '../telemetry/tracing.js';
 import type { TokenStore } from '../token-reuse.js';
 import type { IdentitySource } from './identity-source.js';
@@ -74,24 +75,14 @@ export function createIssuing(config: ServeConfig, deps: IssuingDeps) {
 
 /** Labels looked up once, not at every observation. */
 function stageObserver(metrics: Metrics): IssueDeps['observe'] {
-  const stages = new Map(stageNames.map((stage) => [stage, metrics.stage.labels({ stage })]));
-  return (stage, seconds) => stages.get(stage)?.observe(seconds);
+  const stages = new Map(stageNames.map((stage) => [stage, lateObserver(metrics.stage, { stage })]));
+  return (stage, seconds) => stages.get(stage)?.(seconds);
 }
 
 function tracedObserver(observe: IssueDeps['observe'], tracing: Tracing): IssueDeps['observe'] {
   return (stage, seconds, agoSeconds) => {
     observe(stage, seconds, agoSeconds);
     tracing.past(stage, seconds, undefined, agoSeconds);
-  };
-}
-
-/** What `make` gives for each name, made once. */
-function bound<T>(make: (name: string) => T): (name: string) => T {
-  const known = new Map<string, T>();
-  return (name) => {
-    const found = known.get(name) ?? make(name);
-    known.set(name, found);
-    return found;
   };
 }
 
