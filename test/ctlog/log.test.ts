@@ -1,6 +1,7 @@
 import { createPublicKey } from 'node:crypto';
 import { copyFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { decodeLeafIndex } from '../../src/ct/leaf-index.js';
 import type { Sct } from '../../src/ct/log.js';
 import { verifyEntrySct, verifySct } from '../../src/ct/sct.js';
@@ -20,6 +21,7 @@ import {
   rootDer,
 } from './certificates.js';
 import { newLogKey, openLog, origin, submission, temporaryDirectory } from './fixtures.js';
+import { MemoryStorage } from './memory-storage.js';
 
 const key = newLogKey();
 const publicKey = createPublicKey(key);
@@ -62,6 +64,45 @@ test('concurrent submissions share commits and each keeps its own index', async 
     expect(checked.leaves[indexOf(sct)]).toMatchObject({ entry: { entry: { tbs: one.tbs } } });
   });
   await log.close();
+});
+
+describe('requests that are under way', () => {
+  const commitsOf = (underWay: () => number) => {
+    const batches: number[] = [];
+    const commits = {
+      queued: () => undefined,
+      ended: ({ entries }: { entries: number }) => void batches.push(entries),
+    };
+    const storage = new MemoryStorage();
+    return openLog(directory.path, newLogKey(), { storage, commits, underWay }).then((log) => ({ log, batches }));
+  };
+
+  test('share a commit with those before them, for ten milliseconds', async () => {
+    const { log, batches } = await commitsOf(() => 100);
+    await log.submit(submission());
+    const first = log.submit(submission());
+    for (let i = 0; i < 5; i++) await nextTurn();
+    await Promise.all([first, log.submit(submission())]);
+    expect(batches).toEqual([1, 2]);
+    await log.close();
+  });
+
+  test('that are all here are committed together', async () => {
+    const { log, batches } = await commitsOf(() => 2);
+    await Promise.all([log.submit(submission()), log.submit(submission())]);
+    for (let i = 0; i < 20; i++) await Promise.all([log.submit(submission()), log.submit(submission())]);
+    expect(batches).toEqual(Array.from({ length: 21 }, () => 2));
+    await log.close();
+  });
+
+  test('do not keep a log from closing', async () => {
+    const { log, batches } = await commitsOf(() => 100);
+    await log.submit(submission());
+    const last = log.submit(submission());
+    await log.close();
+    await expect(last).resolves.toBeDefined();
+    expect(batches).toEqual([1, 1]);
+  });
 });
 
 test('a tree head that anybody can read is one that proofs are given for, and its tiles are there', async () => {

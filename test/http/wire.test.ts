@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { AppError } from '../../src/errors.js';
 import { decodeBase64 } from '../../src/http/base64.js';
 import { parseJsonBody } from '../../src/http/json-body.js';
-import { bearerToken, readV1, readV2 } from '../../src/http/signing-cert.js';
+import { bearerToken, readV1, readV2, v2Answer, v2Json } from '../../src/http/signing-cert.js';
+import type { Issued } from '../../src/issue.js';
 
 const utf8 = (text: string): Uint8Array => Buffer.from(text);
 const b64 = (text: string): string => Buffer.from(text).toString('base64');
@@ -109,4 +110,20 @@ test.each([
   [undefined, ''],
 ])('bearerToken(%j) is %j', (header, token) => {
   expect(bearerToken(header)).toBe(token);
+});
+
+describe('v2Json', () => {
+  const chains = [[], ['one\n'], ['-----BEGIN CERTIFICATE-----\nAA"\\==\n-----END CERTIFICATE-----\n', 'two\n']];
+
+  test.each(chains.flatMap((chainPem) => [true, false].map((logged) => ({ chainPem, logged }))))(
+    'is the text of v2Answer: chain of $chainPem.length, logged $logged',
+    ({ chainPem, logged }) => {
+      const ca = { chainPem };
+      for (const length of [0, 47, 48, 49, 1000]) {
+        const certificate = Buffer.alloc(length, 0xa5);
+        const issued = { certificate, ca, scts: logged ? [] : undefined } as unknown as Issued;
+        expect(v2Json(issued)).toBe(JSON.stringify(v2Answer(issued)));
+      }
+    },
+  );
 });

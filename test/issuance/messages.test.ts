@@ -22,7 +22,7 @@ const request: fc.Arbitrary<KeyRequest> = fc.oneof(
 );
 const order: fc.Arbitrary<PrecertOrder> = fc.record({
   request,
-  challenges: fc.tuple(text, text),
+  challenges: fc.oneof(fc.tuple(text), fc.tuple(text, text)),
   policy: fc.record({
     allowed: fc.constant(new Set(['ed25519', 'ecdsa-p256'] as never)),
     refused: fc
@@ -47,6 +47,16 @@ const job: fc.Arbitrary<Job> = fc.oneof(
     step: fc.constant('certify' as const),
     order: fc.record({ parts, precertificate: bytes, sctList: bytes }),
   }),
+  fc.record({
+    ...numbers,
+    step: fc.constant('complete' as const),
+    logKey: fc.nat(),
+    order: fc.record({
+      parts,
+      precertificate: bytes,
+      sct: fc.record({ logId: bytes, extensions: bytes, timestamp: fc.bigInt({ min: 0n, max: 2n ** 48n }) }),
+    }),
+  }),
 );
 
 test('jobs come out of a message as they went in, whatever is in them', () => {
@@ -64,6 +74,7 @@ test('outcomes come out of a message as they went in', () => {
     { id: 1, precertified: { key, precertificate: randomBytes(900), parts: made, seconds: { proof: 0.1, sign: 0.2 } } },
     { id: 2, error: { code: 'PROOF_INVALID', detail: 'Grüße \u0000 \ud83d\ude00' } },
     { id: 3, certificate: randomBytes(1000) },
+    { id: 4, completed: { signature: randomBytes(74), certificate: randomBytes(1100), seconds: 0.0003 } },
   ];
   expect(unpackOutcomes(structuredClone(packOutcomes(outcomes)))).toEqual(outcomes);
 });

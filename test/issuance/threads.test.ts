@@ -1,14 +1,19 @@
-import { generateKeyPairSync, randomBytes, sign, X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, randomBytes, sign, X509Certificate } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
 import { pino } from 'pino';
 import type { CertificateAuthority } from '../../src/ca/authority.js';
+import { loadChain } from '../../src/ca/chain.js';
+import { createRoot, rootLifetimeDays } from '../../src/ca/create.js';
 import { createEphemeralCa } from '../../src/ca/ephemeral.js';
-import { encodeSctList } from '../../src/ct/sct.js';
+import { createKeySigner } from '../../src/ca/file-signer.js';
+import { embeddedScts } from '../../src/cli/verify-certificate-fields.js';
+import { encodeSct, encodeSctList, logIdOf, verifySct } from '../../src/ct/sct.js';
 import type { PrecertOrder } from '../../src/issuance/steps.js';
 import { openThreadedWork } from '../../src/issuance/threads.js';
 import { type CertificateWork, localWork } from '../../src/issuance/work.js';
 import { defaultKeyPolicy } from '../../src/proof.js';
-import { newSerial } from '../../src/x509/tbs.js';
+import { encodePem } from '../../src/x509/pem.js';
+import { assembleTbs, newSerial } from '../../src/x509/tbs.js';
 import { csrOf, type Pair, pairs, spkiOf } from '../proof/sample-keys.js';
 
 const challenge = 'jane@example.com';
@@ -189,6 +194,79 @@ test('with threads that cannot start, the calling thread does the work', async (
 
 function detailOf(error: unknown): unknown {
   return typeof error === 'object' && error !== null && 'detail' in error ? error.detail : undefined;
+}
+
+describe('SCT and certificate in one go', () => {
+  const unsigned = (logKey: KeyObject) => {
+    const { signature: _, ...rest } = sct();
+    return { ...rest, logId: logIdOf(logKey) };
+  };
+
+  test.each(['P-256', 'P-384'] as const)(
+    'a thread of a %s CA signs both, and the calling thread the same',
+    async (curve) => {
+      const logKey = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const issuing = curve === 'P-256' ? ca : await p384Ca();
+      const made = work(1);
+      await Promise.all(
+        Array.from({ length: 20 }, async () => {
+          const { precertificate, parts } = await made.precertify(order(), issuing);
+          const one = { parts, precertificate, sct: unsigned(logKey.publicKey) };
+          for (const { signature, certificate, seconds } of [
+            await made.complete(one, issuing, logKey.privateKey),
+            await localWork.complete(one, issuing, logKey.privateKey),
+          ]) {
+            const submission = { tbs: assembleTbs(parts), issuerKeyHash: issuing.issuerKeyHash };
+            expect(verifySct({ ...one.sct, signature }, submission, logKey.publicKey)).toBe(true);
+            expect(new X509Certificate(certificate).verify(issuing.signer.publicKey)).toBe(true);
+            expect(embeddedScts(certificate).map(encodeSct)).toEqual([encodeSct({ ...one.sct, signature })]);
+            expect(seconds).toBeGreaterThan(0);
+          }
+        }),
+      );
+    },
+  );
+
+  test('each log’s SCT is signed with its own key, however many there are', async () => {
+    const made = work(1);
+    const { precertificate, parts } = await made.precertify(order(), ca);
+    const keys = Array.from({ length: 9 }, () => generateKeyPairSync('ec', { namedCurve: 'P-256' }));
+    const submission = { tbs: assembleTbs(parts), issuerKeyHash: ca.issuerKeyHash };
+    for (const { privateKey, publicKey } of [...keys, ...keys]) {
+      const one = { parts, precertificate, sct: unsigned(publicKey) };
+      const { signature } = await made.complete(one, ca, privateKey);
+      expect(verifySct({ ...one.sct, signature }, submission, publicKey)).toBe(true);
+    }
+  });
+
+  test('a certificate that is not what its precertificate promised is refused', async () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const made = work(1);
+    const [one, other] = await Promise.all([made.precertify(order(), ca), made.precertify(order(), ca)]);
+    const mixed = { parts: one.parts, precertificate: other.precertificate, sct: unsigned(privateKey) };
+    await expect(made.complete(mixed, ca, privateKey)).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(localWork.complete(mixed, ca, privateKey)).rejects.toMatchObject({ code: 'INTERNAL' });
+  });
+
+  test('a thread that dies loses none', async () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const made = work(1);
+    const { precertificate, parts } = await made.precertify(order(), ca);
+    const answers = Array.from({ length: 40 }, (_, i) => {
+      if (i === 20) void threads.at(0)?.terminate();
+      return made.complete({ parts, precertificate, sct: unsigned(privateKey) }, ca, privateKey);
+    });
+    for (const { certificate } of await Promise.all(answers)) {
+      expect(new X509Certificate(certificate).verify(ca.signer.publicKey)).toBe(true);
+    }
+  });
+});
+
+async function p384Ca(): Promise<CertificateAuthority> {
+  const now = Date.now();
+  const names = { organization: 'mayfly', commonName: 'P-384' };
+  const root = await createRoot({ ...names, curve: 'P-384', now, lifetimeDays: rootLifetimeDays, random: randomBytes });
+  return loadChain(encodePem('CERTIFICATE', root.certificate), createKeySigner(root.privateKey), now);
 }
 
 test('a request that is alone is served without a thread', async () => {
