@@ -60,8 +60,8 @@ const gatherMs = 10;
 
 /**
  * Group commit: while one batch is being committed the next one gathers, and an idle log commits at once; a busy one gathers
- * for ten milliseconds. Also gives a
- * repeated submission the placement of the first, signs an idle head again, and restarts a stopped writer.
+ * for ten milliseconds. Also gives a repeated submission the placement of the first, signs an idle head again, and restarts a
+ * stopped writer.
  */
 export class Sequencer {
   readonly #options: SequencerOptions;
