@@ -138,8 +138,9 @@ export async function issue(
   const scts = await deps.ctLog.submit(submission, signal, completion.signSct);
   const answered = performance.now();
   deps.observe('log', (answered - submitted) / 1000, 0);
-  const { certificate, seconds: signing } = await completion.certificate(scts);
-  deps.observe('sign', signing, 0);
+  const signed = await completion.certificate(scts);
+  deps.observe('sign', signed.seconds, signed.agoSeconds);
+  const { certificate } = signed;
   return { certificate, ca, scts, serial, principal, key, rule };
 }
 

@@ -20,25 +20,17 @@ export function openFileSigner(pem: string | Uint8Array, passphrase?: string): S
   return createKeySigner(readPrivateKey(pem, passphrase));
 }
 
-/** A signer in this process. */
-export interface KeySigner extends Signer {
-  /** Whether it signs in the calling thread, and not on libuv's pool. */
-  readonly signsHere: boolean;
-}
-
 /** A signer around a private key in memory; throws AppError STARTUP for a kind of key that no CA here may have. */
-export function createKeySigner(privateKey: KeyObject): KeySigner {
+export function createKeySigner(privateKey: KeyObject): Signer {
   const algorithm = signatureAlgorithmOf(privateKey);
   if (algorithm === undefined) {
     throw new AppError('STARTUP', `the CA key is of the kind ${kindOf(privateKey)}; expected ${keyKinds.join(', ')}`);
   }
-  const signsHere = fastKinds.has(kindOf(privateKey));
   return {
     publicKey: createPublicKey(privateKey),
     signatureAlgorithm: algorithm.identifier,
     privateKey,
-    signsHere,
-    sign: signsHere
+    sign: fastKinds.has(kindOf(privateKey))
       ? async (data) => sign(algorithm.hash, data, privateKey)
       : (data) => signOnPool(algorithm.hash, data, privateKey),
     close: () => Promise.resolve(),

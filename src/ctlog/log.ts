@@ -50,6 +50,8 @@ export interface EmbeddedLogOptions {
   readonly commits?: CommitObserver | undefined;
   /** How many certificate requests this process works on: a busy log waits a moment for those that will come to it. */
   readonly underWay?: () => number;
+  /** That moment, after the batch before, in milliseconds. */
+  readonly gatherMs?: number;
 }
 
 const noRoots: readonly Uint8Array[] = [];
@@ -63,6 +65,7 @@ const defaults = {
   reopenDelayMs: 1000,
   commits: undefined,
   underWay: () => 0,
+  gatherMs: 10,
 } as const;
 
 /** Our own log: a CtLog that also takes strangers' submissions and answers readers. */
@@ -168,8 +171,8 @@ function promiser(sequencer: Sequencer, identity: LogIdentity) {
         sign === undefined ? nextTurn().then(() => here(at)) : signedBy(sign, unsignedSct(at, identity), identity);
       early.catch(() => {});
     });
-    const at = await abortable(placed, signal);
-    return early === undefined ? here(at) : early.catch(() => here(at));
+    const signed = placed.then((at) => early?.catch(() => here(at)) ?? here(at));
+    return abortable(signed, signal);
   };
 }
 

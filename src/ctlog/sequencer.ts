@@ -24,6 +24,8 @@ export interface SequencerOptions {
   readonly commits?: CommitObserver | undefined;
   /** How many requests this process works on, those in the queue among them. */
   readonly underWay: () => number;
+  /** For how long after a batch a busy log gathers the next one, in milliseconds. */
+  readonly gatherMs: number;
 }
 
 /** Told of what the log commits, for metrics and traces; must not throw. */
@@ -56,7 +58,6 @@ interface Pending {
 /** Entries of one batch: keeps a stage to a few megabytes and the queue moving. */
 const maxBatch = 1024;
 const maxReopenDelayMs = 10_000;
-const gatherMs = 10;
 
 /**
  * Group commit: while one batch is being committed the next one gathers, and an idle log commits at once; a busy one gathers
@@ -77,6 +78,8 @@ export class Sequencer {
   #lastBatchAt = Number.NEGATIVE_INFINITY;
   /** Ends the wait for others. */
   #enough: (() => void) | undefined;
+  /** How many requests that are under way a whole wait did not bring: they have other troubles than this log. */
+  #elsewhere = 0;
 
   constructor(options: SequencerOptions) {
     this.#options = options;
@@ -172,12 +175,14 @@ export class Sequencer {
   }
 
   /**
-   * A commit costs as much processor time as half a certificate, so a busy log makes one every ten milliseconds; but it waits only
-   * for requests that it knows to be on their way, and a lone one never waits.
+   * A commit costs as much processor time as half a certificate, so a busy log makes one every ten milliseconds. It waits only
+   * while other requests are under way, and not again for those that a whole wait did not bring.
    */
   async #gather(): Promise<void> {
+    const { gatherMs, underWay } = this.#options;
     const wait = this.#lastBatchAt + gatherMs - performance.now();
     if (wait >= 1 && this.#othersComing()) {
+      const { length } = this.#queue;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, wait);
         this.#enough = () => {
@@ -186,13 +191,16 @@ export class Sequencer {
         };
       });
       this.#enough = undefined;
+      if (this.#queue.length === length) this.#elsewhere = underWay() - length;
     }
     if (this.#queue.length > 0) this.#lastBatchAt = performance.now();
   }
 
   #othersComing(): boolean {
     const { length } = this.#queue;
-    return !this.#closed && length > 0 && length < maxBatch && length < this.#options.underWay();
+    const others = this.#options.underWay() - length;
+    this.#elsewhere = Math.max(0, Math.min(this.#elsewhere, others));
+    return !this.#closed && length > 0 && length < maxBatch && others > this.#elsewhere;
   }
 
   async #commit(batch: readonly Pending[]): Promise<void> {

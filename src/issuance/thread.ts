@@ -16,15 +16,10 @@ import { certify, complete, type IssuingKey, precertify } from './steps.js';
 /** How long outcomes may wait for others to share a message with, in milliseconds. */
 const gatherMs = 0.5;
 
-/** A CA, and whether it signs in this thread, without leaving it for libuv's pool. */
-interface OpenedCa extends IssuingKey {
-  readonly signsHere: boolean;
-}
-
 /** A job with its keys, which the main thread may have taken back by the time it is done. */
 interface Ready {
   readonly job: Job;
-  readonly ca: OpenedCa | undefined;
+  readonly ca: IssuingKey | undefined;
   readonly logKey: KeyObject | undefined;
 }
 
@@ -33,7 +28,7 @@ interface Ready {
  * needs, so any thread can do any step of any request.
  */
 function main(port: NonNullable<typeof parentPort>): void {
-  const cas = new Map<number, OpenedCa>();
+  const cas = new Map<number, IssuingKey>();
   const logKeys = new Map<number, KeyObject>();
   /** Second steps go first: they are nearer to their answer. */
   const last: Ready[] = [];
@@ -70,13 +65,13 @@ function main(port: NonNullable<typeof parentPort>): void {
     }
   }
 
-  /** One job after the other, with a look at what has come meanwhile after each; only libuv's pool works on several at once. */
+  /** One job after the other, with a look at what has come meanwhile after each; libuv's pool may work on several at once. */
   async function work(): Promise<void> {
     working = true;
     for (let ready = last.shift() ?? first.shift(); ready !== undefined; ready = last.shift() ?? first.shift()) {
       const { id } = ready.job;
       const done = run(ready).then(finished, (error: unknown) => finished({ id, error: thrown(error) }));
-      if (ready.ca?.signsHere === true) await done;
+      if (!(await isSettledSoon(done))) send();
       for (let more = receiveMessageOnPort(port); more !== undefined; more = receiveMessageOnPort(port))
         take(more.message);
     }
@@ -100,9 +95,22 @@ async function run({ job, ca, logKey }: Ready): Promise<Outcome> {
   return { id, completed: await complete(job.order, ca, logKey) };
 }
 
-function openCa({ privateKey, ...ca }: ThreadCa): OpenedCa {
-  const { signatureAlgorithm, sign, signsHere } = createKeySigner(privateKey);
-  return { ...ca, signatureAlgorithm, sign, signsHere };
+/** More promises than a job has one after the other while it does not leave this thread. */
+const mostTurns = 100;
+
+/** Whether `work` settles without the event loop: if not, libuv's pool has its signature or its proof in work (P-384 and the like). */
+async function isSettledSoon(work: Promise<void>): Promise<boolean> {
+  let settled = false;
+  void work.then(() => {
+    settled = true;
+  });
+  for (let turns = 0; turns < mostTurns && !settled; turns++) await undefined;
+  return settled;
+}
+
+function openCa({ privateKey, ...ca }: ThreadCa): IssuingKey {
+  const { signatureAlgorithm, sign } = createKeySigner(privateKey);
+  return { ...ca, signatureAlgorithm, sign };
 }
 
 function thrown(error: unknown): ThrownError {

@@ -30,7 +30,7 @@ export interface ThreadedWorkOptions {
   readonly onReplace?: () => void;
 }
 
-/** A thread is small: it makes certificates and nothing else. */
+/** A thread is small: it makes certificates and nothing else. (Node's --max-semi-space-size, where given, takes the place of the first.) */
 const resourceLimits = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 128 };
 
 /** The thread of a built Mayfly. */

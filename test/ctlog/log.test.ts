@@ -74,16 +74,19 @@ describe('requests that are under way', () => {
       ended: ({ entries }: { entries: number }) => void batches.push(entries),
     };
     const storage = new MemoryStorage();
-    return openLog(directory.path, newLogKey(), { storage, commits, underWay }).then((log) => ({ log, batches }));
+    return openLog(directory.path, newLogKey(), { storage, commits, underWay, gatherMs: 60_000 }).then((log) => ({
+      log,
+      batches,
+    }));
   };
 
-  test('share a commit with those before them, for ten milliseconds', async () => {
-    const { log, batches } = await commitsOf(() => 100);
-    await log.submit(submission());
+  test('share a commit with those before them', async () => {
+    const { log, batches } = await commitsOf(() => 2);
+    await Promise.all([log.submit(submission()), log.submit(submission())]);
     const first = log.submit(submission());
     for (let i = 0; i < 5; i++) await nextTurn();
     await Promise.all([first, log.submit(submission())]);
-    expect(batches).toEqual([1, 2]);
+    expect(batches).toEqual([2, 2]);
     await log.close();
   });
 
@@ -95,10 +98,26 @@ describe('requests that are under way', () => {
     await log.close();
   });
 
+  test('that a whole wait did not bring are not waited for again', async () => {
+    const storage = new MemoryStorage();
+    let waits = 0;
+    const underWay = () => 5;
+    const commits = { queued: () => undefined, ended: () => void waits++ };
+    const log = await openLog(directory.path, newLogKey(), { storage, underWay, commits, gatherMs: 1000 });
+    await log.submit(submission());
+    await log.submit(submission());
+    // With a wait for each these would take longer than the test may.
+    for (let i = 0; i < 60; i++) await log.submit(submission());
+    expect(waits).toBe(62);
+    await log.close();
+  }, 30_000);
+
   test('do not keep a log from closing', async () => {
     const { log, batches } = await commitsOf(() => 100);
     await log.submit(submission());
     const last = log.submit(submission());
+    for (let i = 0; i < 5; i++) await nextTurn();
+    expect(log.queue().waiting).toBe(1);
     await log.close();
     await expect(last).resolves.toBeDefined();
     expect(batches).toEqual([1, 1]);

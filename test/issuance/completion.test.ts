@@ -152,18 +152,46 @@ test('it is signed while the log writes, and nobody gets SCT or certificate befo
 });
 
 test('a commit that fails gives neither, although both were signed', async () => {
-  let broken = false;
+  let signed: Promise<void> | undefined;
   const set = lone(
     await openLog(newLogKey(), async () => {
-      if (broken) throw new Error('the disk is gone');
+      if (signed === undefined) return;
+      await signed;
+      throw new Error('the disk is gone');
     }),
   );
-  broken = true;
+  let told = (): void => {};
+  signed = new Promise((resolve) => {
+    told = resolve;
+  });
   const made = await precertified();
-  const work = counting();
+  const work = counting({
+    async complete(order, issuer, key) {
+      const completed = await localWork.complete(order, issuer, key);
+      told();
+      return completed;
+    },
+  });
   const { signSct } = openCompletion(work, made, ca);
   await expect(set.submit(made.submission, undefined, signSct)).rejects.toMatchObject({ code: 'CT_LOG_UNAVAILABLE' });
   expect(work.done).toEqual(['complete']);
+});
+
+test('a request that is given up while both are being signed gets neither', async () => {
+  const set = lone(await openLog(newLogKey()));
+  const made = await precertified();
+  const limit = new AbortController();
+  const work = counting({
+    complete: () => {
+      setTimeout(() => limit.abort(), 20);
+      return new Promise(() => {});
+    },
+  });
+  const { signSct } = openCompletion(work, made, ca);
+  await expect(set.submit(made.submission, limit.signal, signSct)).rejects.toMatchObject({
+    code: 'CT_LOG_UNAVAILABLE',
+    detail: 'the log did not answer in time',
+  });
 });
 
 test('with two logs the certificate is signed afterwards, with both SCTs', async () => {

@@ -227,6 +227,22 @@ describe('SCT and certificate in one go', () => {
     },
   );
 
+  test('jobs that libuv’s pool works on hold up none behind them', async () => {
+    const made = work(1);
+    const slow = Array.from({ length: 8 }, () => order({}, 'P-521'));
+    await made.precertify(order(), ca);
+    const ended: string[] = [];
+    await Promise.all([
+      ...slow.map(async (one) => {
+        await made.precertify(one, ca);
+        ended.push('slow');
+      }),
+      made.precertify(order(), ca).then(() => ended.push('fast')),
+    ]);
+    expect(ended.indexOf('fast')).toBeLessThan(7);
+    expect(ended).toHaveLength(9);
+  });
+
   test('each log’s SCT is signed with its own key, however many there are', async () => {
     const made = work(1);
     const { precertificate, parts } = await made.precertify(order(), ca);

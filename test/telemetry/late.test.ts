@@ -37,6 +37,12 @@ test('a histogram’s own collect is still called', async () => {
   expect(collected).toBe(1);
 });
 
+test('the same labels have one observer, however often it is asked for', () => {
+  const seconds = histogram(new Registry());
+  expect(lateObserver(seconds, { stage: 'log' })).toBe(lateObserver(seconds, { stage: 'log' }));
+  expect(lateObserver(seconds, { stage: 'log' })).not.toBe(lateObserver(seconds, { stage: 'sign' }));
+});
+
 test('what is bound to a name is made once', () => {
   const made: string[] = [];
   const of = bound((name) => {
