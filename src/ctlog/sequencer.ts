@@ -191,7 +191,7 @@ export class Sequencer {
         };
       });
       this.#enough = undefined;
-      if (this.#queue.length === length) this.#elsewhere = underWay() - length;
+      if (wait > gatherMs / 2 && this.#queue.length === length) this.#elsewhere = underWay() - length;
     }
     if (this.#queue.length > 0) this.#lastBatchAt = performance.now();
   }

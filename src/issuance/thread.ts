@@ -1,4 +1,5 @@
 import type { KeyObject } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import { createKeySigner } from '../ca/file-signer.js';
 import { messageOf, toAppError } from '../errors.js';
@@ -70,8 +71,14 @@ function main(port: NonNullable<typeof parentPort>): void {
     working = true;
     for (let ready = last.shift() ?? first.shift(); ready !== undefined; ready = last.shift() ?? first.shift()) {
       const { id } = ready.job;
-      const done = run(ready).then(finished, (error: unknown) => finished({ id, error: thrown(error) }));
-      if (!(await isSettledSoon(done))) send();
+      const before = pending;
+      run(ready).then(finished, (error: unknown) => finished({ id, error: thrown(error) }));
+      for (let turns = 0; pending === before && turns < mostTurns; turns++) await undefined;
+      // What has not ended by now is in work on libuv's pool (P-384 and the like), which answers by way of the event loop.
+      if (pending > last.length + first.length) {
+        send();
+        await nextTurn();
+      }
       for (let more = receiveMessageOnPort(port); more !== undefined; more = receiveMessageOnPort(port))
         take(more.message);
     }
@@ -97,16 +104,6 @@ async function run({ job, ca, logKey }: Ready): Promise<Outcome> {
 
 /** More promises than a job has one after the other while it does not leave this thread. */
 const mostTurns = 100;
-
-/** Whether `work` settles without the event loop: if not, libuv's pool has its signature or its proof in work (P-384 and the like). */
-async function isSettledSoon(work: Promise<void>): Promise<boolean> {
-  let settled = false;
-  void work.then(() => {
-    settled = true;
-  });
-  for (let turns = 0; turns < mostTurns && !settled; turns++) await undefined;
-  return settled;
-}
 
 function openCa({ privateKey, ...ca }: ThreadCa): IssuingKey {
   const { signatureAlgorithm, sign } = createKeySigner(privateKey);
