@@ -1,13 +1,14 @@
 import { encodeSignedEntry } from '../ct/leaf.js';
 import { AppError, messageOf } from '../errors.js';
 import { type Candidate, dedupeKeyOf, sequencedLeaf } from './candidate.js';
+import { Gathering, type GatheringOptions } from './gathering.js';
 import type { IndexCache, IndexEntry, Placed } from './index-cache.js';
 import type { Issuers } from './issuers.js';
 import { CheckpointConflict } from './storage.js';
 import type { TileReader } from './tile-reader.js';
 import type { LogLogger, Placement, Writer } from './writer.js';
 
-export interface SequencerOptions {
+export interface SequencerOptions extends Omit<GatheringOptions, 'maxBatch'> {
   readonly writer: Writer;
   readonly index: IndexCache;
   readonly issuers: Issuers;
@@ -22,10 +23,6 @@ export interface SequencerOptions {
   /** Pause before a stopped writer's storage is read again; doubles up to ten seconds. */
   readonly reopenDelayMs: number;
   readonly commits?: CommitObserver | undefined;
-  /** How many requests this process works on, those in the queue among them. */
-  readonly underWay: () => number;
-  /** For how long after a batch a busy log gathers the next one, in milliseconds. */
-  readonly gatherMs: number;
 }
 
 /** Told of what the log commits, for metrics and traces; must not throw. */
@@ -66,6 +63,7 @@ const maxReopenDelayMs = 10_000;
  */
 export class Sequencer {
   readonly #options: SequencerOptions;
+  readonly #gathering: Gathering;
   #queue: Pending[] = [];
   /** Every entry that is pending or in commit, by dedupe key. */
   readonly #inFlight = new Map<string, Promise<Placed>>();
@@ -75,15 +73,10 @@ export class Sequencer {
   #reopenDelayMs: number;
   #wanted = { resign: false, reopen: false };
   #closed = false;
-  #lastBatchAt = Number.NEGATIVE_INFINITY;
-  /** Ends the wait for others. */
-  #enough: (() => void) | undefined;
-  /** How many requests that are under way a whole wait did not bring: they have other troubles than this log. */
-  #elsewhere = 0;
-
   constructor(options: SequencerOptions) {
     this.#options = options;
     this.#reopenDelayMs = options.reopenDelayMs;
+    this.#gathering = new Gathering({ ...options, maxBatch });
     this.#armIdleTimer();
   }
 
@@ -106,7 +99,7 @@ export class Sequencer {
       this.#queue.push({ key, candidate, signedEntry, sequenced, resolve, reject, mark });
     });
     this.#inFlight.set(name, placed);
-    if (!this.#othersComing()) this.#enough?.();
+    this.#gathering.joined(this.#queue.length);
     this.#start();
     try {
       return await placed;
@@ -133,7 +126,7 @@ export class Sequencer {
   /** Takes nothing more, and resolves when what was taken is committed or refused. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#enough?.();
+    this.#gathering.close();
     clearInterval(this.#idleTimer);
     clearTimeout(this.#reopenTimer);
     await this.#running;
@@ -167,40 +160,11 @@ export class Sequencer {
       const { reopen, resign } = this.#wanted;
       this.#wanted = { resign: false, reopen: false };
       if (reopen) await this.#reopen();
-      await this.#gather();
+      await this.#gathering.batch(() => this.#queue.length);
       const batch = this.#queue.splice(0, maxBatch);
       if (batch.length > 0) await this.#commit(batch);
       else if (resign) await this.#resign();
     }
-  }
-
-  /**
-   * A commit costs as much processor time as half a certificate, so a busy log makes one every ten milliseconds. It waits only
-   * while other requests are under way, and not again for those that a whole wait did not bring.
-   */
-  async #gather(): Promise<void> {
-    const { gatherMs, underWay } = this.#options;
-    const wait = this.#lastBatchAt + gatherMs - performance.now();
-    if (wait >= 1 && this.#othersComing()) {
-      const { length } = this.#queue;
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, wait);
-        this.#enough = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-      this.#enough = undefined;
-      if (wait > gatherMs / 2 && this.#queue.length === length) this.#elsewhere = underWay() - length;
-    }
-    if (this.#queue.length > 0) this.#lastBatchAt = performance.now();
-  }
-
-  #othersComing(): boolean {
-    const { length } = this.#queue;
-    const others = this.#options.underWay() - length;
-    this.#elsewhere = Math.max(0, Math.min(this.#elsewhere, others));
-    return !this.#closed && length > 0 && length < maxBatch && others > this.#elsewhere;
   }
 
   async #commit(batch: readonly Pending[]): Promise<void> {

@@ -98,20 +98,6 @@ describe('requests that are under way', () => {
     await log.close();
   });
 
-  test('that a whole wait did not bring are not waited for again', async () => {
-    const storage = new MemoryStorage();
-    let waits = 0;
-    const underWay = () => 5;
-    const commits = { queued: () => undefined, ended: () => void waits++ };
-    const log = await openLog(directory.path, newLogKey(), { storage, underWay, commits, gatherMs: 1000 });
-    await log.submit(submission());
-    await log.submit(submission());
-    // With a wait for each these would take longer than the test may.
-    for (let i = 0; i < 60; i++) await log.submit(submission());
-    expect(waits).toBe(62);
-    await log.close();
-  }, 30_000);
-
   test('do not keep a log from closing', async () => {
     const { log, batches } = await commitsOf(() => 100);
     await log.submit(submission());
