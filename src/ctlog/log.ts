@@ -60,7 +60,7 @@ const defaults = {
   maxPending: 4096,
   resignIntervalMs: 3_600_000,
   maxEntries: 256,
-  publishDelayMs: 250,
+  publishDelayMs: 100,
   flushDelayMs: 1000,
   reopenDelayMs: 1000,
   commits: undefined,

@@ -82,7 +82,7 @@ async function requestThroughNginx(): Promise<number> {
 const json = async (path: string) => JSON.parse((await front.ask(path)).body.toString());
 
 test('a static-ct-api client and fsck read and verify the log through nginx', async () => {
-  // The file may be a quarter of a second behind.
+  // The file may be a tenth of a second behind.
   while (sizeOf((await front.ask('/ctlog/checkpoint')).body) < received.length) await sleep(20);
   const { code, stdout, stderr } = await readLog(received);
   expect([code, stderr]).toEqual([0, '']);

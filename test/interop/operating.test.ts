@@ -63,6 +63,9 @@ test('the commands of docs/operating.md back up, restore, and go on with a new l
   await sh(
     `cosign sign-blob --yes --identity-token ${data}/identity-token --signing-config ${data}/trust/signing_config.json ${trustFlags} file`,
   );
+  // The files may be a tenth of a second behind.
+  const published = async () => (await readFile(join(data, 'ctlog/checkpoint'), 'utf8')).split('\n')[1];
+  while ((await published()) !== '2') await sleep(10);
   await sh(await commandsOf('operating.md', 'Back up'));
   await sh(await commandsOf('log.md', 'Backup'));
   const before = await trusted();
