@@ -29,11 +29,14 @@ export interface Sct {
   readonly signature: Uint8Array;
 }
 
+/** An SCT before the log's key has signed it. */
+export type UnsignedSct = Omit<Sct, 'signature'>;
+
 /**
  * Signs an SCT in its log's place, so that the certificate that embeds it can be signed with it: resolves with the
  * DigitallySigned struct over the submitted entry. `key` is the log's private key.
  */
-export type SignSct = (sct: Omit<Sct, 'signature'>, key: KeyObject) => Promise<Uint8Array>;
+export type SignSct = (sct: UnsignedSct, key: KeyObject) => Promise<Uint8Array>;
 
 export type Readiness = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 

@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Cancellation } from '../cancellation.js';
 import { isLogKey, signDigitally } from '../ct/digitally-signed.js';
 import { encodeLeafIndex } from '../ct/leaf-index.js';
-import type { CtLog, Readiness, Sct, SignSct } from '../ct/log.js';
+import type { CtLog, Readiness, Sct, SignSct, UnsignedSct } from '../ct/log.js';
 import { sctSigningInput } from '../ct/sct.js';
 import { AppError } from '../errors.js';
 import { openAcceptance } from './acceptance.js';
@@ -176,20 +176,20 @@ function promiser(sequencer: Sequencer, identity: LogIdentity) {
   };
 }
 
-function unsignedSct({ index, timestamp }: Placed, { logId }: LogIdentity): Omit<Sct, 'signature'> {
+function unsignedSct({ index, timestamp }: Placed, { logId }: LogIdentity): UnsignedSct {
   return { logId, timestamp: BigInt(timestamp), extensions: encodeLeafIndex(index) };
 }
 
-async function signedBy(sign: SignSct, sct: Omit<Sct, 'signature'>, { privateKey }: LogIdentity): Promise<Sct> {
+async function signedBy(sign: SignSct, sct: UnsignedSct, { privateKey }: LogIdentity): Promise<Sct> {
   return withSignature(sct, await sign(sct, privateKey));
 }
 
-function withSignature({ logId, timestamp, extensions }: Omit<Sct, 'signature'>, signature: Uint8Array): Sct {
+function withSignature({ logId, timestamp, extensions }: UnsignedSct, signature: Uint8Array): Sct {
   return { logId, timestamp, extensions, signature };
 }
 
 /** In this thread: P-256 takes 25 µs, and the way to libuv's pool and back as much again. */
-function signSct({ entry }: Candidate, sct: Omit<Sct, 'signature'>, { privateKey }: LogIdentity): Sct {
+function signSct({ entry }: Candidate, sct: UnsignedSct, { privateKey }: LogIdentity): Sct {
   return withSignature(sct, signDigitally(sctSigningInput(entry, sct.timestamp, sct.extensions), privateKey));
 }
 

@@ -73,6 +73,7 @@ export class Sequencer {
   #reopenDelayMs: number;
   #wanted = { resign: false, reopen: false };
   #closed = false;
+
   constructor(options: SequencerOptions) {
     this.#options = options;
     this.#reopenDelayMs = options.reopenDelayMs;

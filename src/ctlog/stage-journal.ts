@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { TlsReader, TlsWriter, uint } from '../ct/tls.js';
+import { TlsReader, uint, vector } from '../ct/tls.js';
 import {
   closeFile,
   openDurable,
@@ -81,7 +81,9 @@ export class StageJournal {
   /** Durable when it resolves with true; false when there is no room, and then nothing was written. */
   async append(name: string, bytes: Uint8Array): Promise<boolean> {
     const sequence = this.#sequence + 1;
-    const record = encodeRecord(this.#id, sequence, name, bytes);
+    const head = Buffer.concat([uint(sequence, 6), vector(Buffer.from(name), 1), uint(bytes.length, 4)]);
+    const checksum = crc32(bytes, crc32(head));
+    const record = paddedToPages([this.#id, uint(head.length + bytes.length, 4), uint(checksum, 4), head, bytes]);
     const offset = this.#place(record.length);
     if (offset === undefined) return false;
     // Also of a write that fails: what it left of itself must not be taken for a later one.
@@ -185,19 +187,6 @@ function lowestWanted(page: Buffer): number {
 
 function entryOf({ sequence, offset, length }: Entry): Entry {
   return { sequence, offset, length };
-}
-
-/** A record in whole pages, in one buffer: stages are large, and each copy of one is garbage outside V8's heap. */
-function encodeRecord(id: Uint8Array, sequence: number, name: string, stage: Uint8Array): Uint8Array {
-  const nameBytes = Buffer.from(name);
-  const length = 6 + 1 + nameBytes.length + 4 + stage.length;
-  const end = headBytes + length;
-  const padding = Math.ceil(end / pageBytes) * pageBytes - end;
-  const head = new TlsWriter(end + padding).bytes(id).uint(length, 4).uint(0, 4);
-  head.uint(sequence, 6).vector(nameBytes, 1).vector(stage, 4).bytes(new Uint8Array(padding));
-  const record = head.finish();
-  record.writeUInt32BE(crc32(record.subarray(headBytes, end)), idBytes + 4);
-  return record;
 }
 
 /** The record that `bytes` begin with, if they do. */

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { toAppError } from '../errors.js';
 import type { Metrics } from '../metrics.js';
-import { bound, lateObserver } from '../telemetry/late.js';
+import { lateObserver } from '../telemetry/late.js';
 import { errorBody } from './errors.js';
 
 /** Where requests are counted and logged. */
@@ -28,24 +28,10 @@ export function observe({ metrics, logger }: Observers, exchange: Exchange, resp
     const status = response.statusCode;
     const labels = { code: String(status), method: method.toLowerCase() };
     metrics.httpRequests.inc(labels);
-    if (path.startsWith('/api/')) latencyOf(metrics)(`${status} ${method}`)(ms / 1000);
+    if (path.startsWith('/api/')) lateObserver(metrics.apiLatency, labels)(ms / 1000);
     if (!logger.isLevelEnabled('debug')) return;
     logger.debug({ requestId, method, path, status, ms: Math.round(ms * 10) / 10 }, 'http request');
   });
-}
-
-type LatencyOf = (statusAndMethod: string) => (seconds: number) => void;
-const latencies = new WeakMap<Metrics, LatencyOf>();
-
-function latencyOf(metrics: Metrics): LatencyOf {
-  const known = latencies.get(metrics);
-  if (known !== undefined) return known;
-  const made = bound((statusAndMethod) => {
-    const [code = '', method = ''] = statusAndMethod.split(' ');
-    return lateObserver(metrics.apiLatency, { code, method: method.toLowerCase() });
-  });
-  latencies.set(metrics, made);
-  return made;
 }
 
 /** Sends a whole answer; Fulcio names no charset, and Express would add one. */

@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { signDigitally } from '../ct/digitally-signed.js';
-import type { Sct } from '../ct/log.js';
+import type { UnsignedSct } from '../ct/log.js';
 import { encodeSctList, sctSigningInput } from '../ct/sct.js';
 import { AppError } from '../errors.js';
 import { type KeyPolicy, type KeyRequest, type ProvenKey, proveKey } from '../proof.js';
@@ -51,7 +51,7 @@ export interface CertificateOrder {
 export interface CompletionOrder {
   readonly parts: TbsParts;
   readonly precertificate: Uint8Array;
-  readonly sct: Omit<Sct, 'signature'>;
+  readonly sct: UnsignedSct;
 }
 
 export interface Completed {

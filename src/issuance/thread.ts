@@ -66,10 +66,12 @@ function main(port: NonNullable<typeof parentPort>): void {
     }
   }
 
+  const next = (): Ready | undefined => last.shift() ?? first.shift();
+
   /** One job after the other, with a look at what has come meanwhile after each; libuv's pool may work on several at once. */
   async function work(): Promise<void> {
     working = true;
-    for (let ready = last.shift() ?? first.shift(); ready !== undefined; ready = last.shift() ?? first.shift()) {
+    for (let ready = next(); ready !== undefined; ready = next()) {
       const { id } = ready.job;
       const before = pending;
       run(ready).then(finished, (error: unknown) => finished({ id, error: thrown(error) }));

@@ -179,17 +179,8 @@ export function readTime(node: DerNode | undefined, what: string): Date {
 
 /** One element around the concatenation of `parts`. */
 export function encodeElement(tagByte: number, ...parts: readonly Uint8Array[]): Uint8Array {
-  let length = 0;
-  for (const part of parts) length += part.length;
-  const head = header(tagByte, length);
-  const bytes = Buffer.allocUnsafe(head.length + length);
-  bytes.set(head);
-  let at = head.length;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  return Buffer.concat([header(tagByte, length), ...parts]);
 }
 
 function header(tagByte: number, length: number): Uint8Array {

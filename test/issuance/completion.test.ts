@@ -1,4 +1,4 @@
-import { generateKeyPairSync, type KeyObject, randomBytes, sign, X509Certificate } from 'node:crypto';
+import { type KeyObject, X509Certificate } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,10 +13,10 @@ import type { LogStorage } from '../../src/ctlog/storage.js';
 import { openCompletion } from '../../src/issuance/completion.js';
 import type { Precertified } from '../../src/issuance/steps.js';
 import { type CertificateWork, localWork } from '../../src/issuance/work.js';
-import { defaultKeyPolicy } from '../../src/proof.js';
-import { assembleTbs, newSerial } from '../../src/x509/tbs.js';
+import { assembleTbs } from '../../src/x509/tbs.js';
 import { newLogKey, origin, silent } from '../ctlog/fixtures.js';
 import { MemoryStorage } from '../ctlog/memory-storage.js';
+import { order } from './orders.js';
 
 let ca: CertificateAuthority;
 let directory: string;
@@ -54,29 +54,7 @@ async function openLog(key: KeyObject, gate: () => Promise<void> = async () => {
 }
 
 async function precertified(): Promise<Precertified & { submission: PrecertSubmission }> {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const challenge = 'jane@example.com';
-  const now = Math.floor(Date.now() / 1000) * 1000;
-  const made = await localWork.precertify(
-    {
-      request: {
-        kind: 'publicKey',
-        key: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
-        proof: sign('sha256', Buffer.from(challenge), privateKey),
-      },
-      challenges: [challenge],
-      policy: defaultKeyPolicy,
-      leaf: {
-        serial: newSerial(randomBytes),
-        notBefore: new Date(now),
-        notAfter: new Date(now + 600_000),
-        san: { kind: 'email', value: challenge },
-        extensions: { issuer: 'https://issuer.example', issuerV2: 'https://issuer.example' },
-      },
-      logged: true,
-    },
-    ca,
-  );
+  const made = await localWork.precertify(order(), ca);
   const { chain, issuerKeyHash } = ca;
   const { precertificate } = made;
   return { ...made, submission: { precertificate, chain, tbs: assembleTbs(made.parts), issuerKeyHash } };

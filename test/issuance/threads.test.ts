@@ -1,4 +1,4 @@
-import { generateKeyPairSync, type KeyObject, randomBytes, sign, X509Certificate } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, randomBytes, X509Certificate } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
 import { pino } from 'pino';
 import type { CertificateAuthority } from '../../src/ca/authority.js';
@@ -8,15 +8,14 @@ import { createEphemeralCa } from '../../src/ca/ephemeral.js';
 import { createKeySigner } from '../../src/ca/file-signer.js';
 import { embeddedScts } from '../../src/cli/verify-certificate-fields.js';
 import { encodeSct, encodeSctList, logIdOf, verifySct } from '../../src/ct/sct.js';
-import type { PrecertOrder } from '../../src/issuance/steps.js';
 import { openThreadedWork } from '../../src/issuance/threads.js';
 import { type CertificateWork, localWork } from '../../src/issuance/work.js';
 import { defaultKeyPolicy } from '../../src/proof.js';
 import { encodePem } from '../../src/x509/pem.js';
-import { assembleTbs, newSerial } from '../../src/x509/tbs.js';
+import { assembleTbs } from '../../src/x509/tbs.js';
 import { csrOf, type Pair, pairs, spkiOf } from '../proof/sample-keys.js';
+import { challenge, order } from './orders.js';
 
-const challenge = 'jane@example.com';
 const logger = pino({ level: 'silent' });
 const threadUrl = new URL('../../src/issuance/thread.ts', import.meta.url);
 const register = new URL('../fuzz/register.mjs', import.meta.url).href;
@@ -45,27 +44,6 @@ function work(count: number, open = openThread): CertificateWork {
   const made = openThreadedWork({ count, openThread: open, logger });
   opened.push(made);
   return made;
-}
-
-function order(overrides: Partial<PrecertOrder> = {}, curve = 'P-256'): PrecertOrder {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: curve });
-  const hash = { 'P-256': 'sha256', 'P-384': 'sha384', 'P-521': 'sha512' }[curve] ?? 'sha256';
-  const proof = sign(hash, Buffer.from(challenge), privateKey);
-  const now = Math.floor(Date.now() / 1000) * 1000;
-  return {
-    request: { kind: 'publicKey', key: publicKey.export({ type: 'spki', format: 'pem' }).toString(), proof },
-    challenges: [challenge],
-    policy: defaultKeyPolicy,
-    leaf: {
-      serial: newSerial(randomBytes),
-      notBefore: new Date(now),
-      notAfter: new Date(now + 600_000),
-      san: { kind: 'email', value: challenge },
-      extensions: { issuer: 'https://issuer.example', issuerV2: 'https://issuer.example' },
-    },
-    logged: true,
-    ...overrides,
-  };
 }
 
 const sctList = () => encodeSctList([sct()]);
