@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { AppError } from './errors.js';
 import type { VerifiedToken } from './identity/token.js';
+import { committed, lmdbOptions } from './lmdb.js';
 
 /** What identifies a token: its issuer and `jti`, else what was signed. Its signature can be altered and still verify. */
 export type TokenUse = Pick<VerifiedToken, 'issuer' | 'id' | 'signingInput' | 'expiresAtMs'>;
@@ -41,7 +42,7 @@ interface Tables {
 
 /** Opens the store in an LMDB environment under `directory`, which one process may hold at a time. */
 export function openTokenStore(options: TokenStoreOptions): TokenStore {
-  const root = open({ path: options.directory, maxDbs: 2 });
+  const root = open({ path: options.directory, maxDbs: 2, ...lmdbOptions });
   const tables: Tables = {
     root,
     uses: root.openDB<number, Buffer>('uses', { keyEncoding: 'binary' }),
@@ -66,10 +67,12 @@ export function openTokenStore(options: TokenStoreOptions): TokenStore {
         });
       }
       const expiry = Math.ceil(use.expiresAtMs / 1000);
-      const fresh = await tables.uses.ifNoExists(key, () => {
-        tables.uses.put(key, expiry);
-        tables.byExpiry.put([expiry, key.toString('hex')], true);
-      });
+      const fresh = await committed(
+        tables.uses.ifNoExists(key, () => {
+          tables.uses.put(key, expiry);
+          tables.byExpiry.put([expiry, key.toString('hex')], true);
+        }),
+      );
       if (!fresh) {
         throw new AppError('TOKEN_REUSED', 'the token was used before; this server issues one certificate per token');
       }
@@ -93,11 +96,13 @@ function keyOf(use: TokenUse): Buffer {
 
 async function forgetExpired(tables: Tables, beforeSeconds: number): Promise<number> {
   const expired = [...tables.byExpiry.getKeys({ end: [beforeSeconds, ''], limit: 10_000 })];
-  await tables.root.transaction(() => {
-    for (const [expiry, hex] of expired) {
-      tables.byExpiry.remove([expiry, hex]);
-      tables.uses.remove(Buffer.from(hex, 'hex'));
-    }
-  });
+  await committed(
+    tables.root.transaction(() => {
+      for (const [expiry, hex] of expired) {
+        tables.byExpiry.remove([expiry, hex]);
+        tables.uses.remove(Buffer.from(hex, 'hex'));
+      }
+    }),
+  );
   return expired.length;
 }

@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs';
 import { open, type RootDatabase } from 'lmdb';
 import { messageOf } from '../errors.js';
+import { committed, lmdbOptions } from '../lmdb.js';
 import { buildIndex } from './index-build.js';
 import { type Hash, sameHash } from './merkle.js';
 import { type DecodedLeaf, hashOf } from './tile-leaf.js';
@@ -257,9 +258,11 @@ export class IndexCache {
 
   async #write(rows: readonly Row[]): Promise<void> {
     try {
-      await this.#db.batch(() => {
-        for (const [key, value] of rows) void this.#db.put(key, value);
-      });
+      await committed(
+        this.#db.batch(() => {
+          for (const [key, value] of rows) void this.#db.put(key, value);
+        }),
+      );
     } catch (cause) {
       throw new Error(`the index of the log cannot be written: ${messageOf(cause)}`, { cause });
     }
@@ -288,5 +291,6 @@ function nameOf(key: Buffer): string {
 }
 
 function openDatabase(directory: string): RootDatabase<Buffer, Buffer> {
-  return open<Buffer, Buffer>({ path: directory, keyEncoding: 'binary', encoding: 'binary', noSubdir: false });
+  const form = { keyEncoding: 'binary', encoding: 'binary', noSubdir: false } as const;
+  return open<Buffer, Buffer>({ path: directory, ...form, ...lmdbOptions });
 }

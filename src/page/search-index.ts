@@ -4,6 +4,7 @@ import { open, type RootDatabase } from 'lmdb';
 import { z } from 'zod';
 import type { LogReads } from '../ctlog/reads.js';
 import { tileWidth } from '../ctlog/tiles.js';
+import { committed, lmdbOptions } from '../lmdb.js';
 import { termBytes, termsOf } from './search-terms.js';
 
 /** The part of the log that a search can find something in: entries `from` up to and without `to`. */
@@ -160,10 +161,12 @@ export class SearchIndex {
     const [rows, reached] = [this.#rows, this.#reached];
     if (rows.length === 0 && reached === this.#searched) return;
     this.#rows = [];
-    await this.#db.batch(() => {
-      for (const row of rows) void this.#db.put(row, nothing);
-      void this.#db.put(metaKey, Buffer.from(JSON.stringify({ logId: this.#options.logId, ...reached })));
-    });
+    await committed(
+      this.#db.batch(() => {
+        for (const row of rows) void this.#db.put(row, nothing);
+        void this.#db.put(metaKey, Buffer.from(JSON.stringify({ logId: this.#options.logId, ...reached })));
+      }),
+    );
     this.#searched = reached;
   }
 }
@@ -195,5 +198,6 @@ async function emptied(db: RootDatabase<Buffer, Buffer>, directory: string): Pro
 }
 
 function openDatabase(directory: string): RootDatabase<Buffer, Buffer> {
-  return open<Buffer, Buffer>({ path: directory, keyEncoding: 'binary', encoding: 'binary', noSubdir: false });
+  const form = { keyEncoding: 'binary', encoding: 'binary', noSubdir: false } as const;
+  return open<Buffer, Buffer>({ path: directory, ...form, ...lmdbOptions });
 }

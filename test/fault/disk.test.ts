@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { jest } from '@jest/globals';
@@ -87,6 +87,43 @@ describe.each(faults)('when the disk of the log $name', ({ needsMount, begin, en
     }
   });
 });
+
+(mounts ? test : test.skip).each([[[]], [['--token-reuse', 'deny']]])(
+  'a server all of whose data is on a full disk (%j) refuses or answers, but lives and loses nothing',
+  async (flags) => {
+    // Room for the journal, which is of one size from the start: the log still commits when its index finds no room.
+    const disk = mountSmallDisk(12 * 1024);
+    const instance = await createInstance({ dir: mkdtempSync(join(disk.path, 'instance-')), flags });
+    try {
+      const server = await instance.start();
+      const ledger = new Ledger();
+      const issue = async () => {
+        const { answer, certificate } = await requestCertificate(instance, await instance.token());
+        if (answer.status === 200) ledger.promised(certificate ?? [], instance.logKey());
+        return answer.status;
+      };
+      expect(await issue()).toBe(200);
+      fill(join(disk.path, 'filler'));
+      for (let i = 0; i < 6; i++) {
+        // Tokens of one second are the same token.
+        await sleep(1100);
+        expect([200, 500, 503]).toContain(await issue());
+      }
+      expect(server.ended()).toBeUndefined();
+      rmSync(join(disk.path, 'filler'));
+      await until(() => isReady(instance.url));
+      await sleep(1100);
+      expect(await issue()).toBe(200);
+      await server.stop('SIGTERM');
+      expect(server.ended()).toBe(0);
+      await ledger.check({ directory: instance.logDir, origin: instance.origin, key: instance.logKey() });
+      expect(ledger.verdict()).toEqual({ lost: 0, forked: 0, backwards: 0, details: [] });
+    } finally {
+      await instance.close();
+      disk.unmount();
+    }
+  },
+);
 
 (mounts ? test : test.skip)('a server does not start on a read-only disk, and says so', async () => {
   const disk = mountSmallDisk(2048);

@@ -51,6 +51,8 @@ export interface InstanceProcess {
 export interface InstanceOptions {
   /** A built main.js; `npm run build` makes the default. */
   readonly main?: string | undefined;
+  /** Where all its files are; a new directory if not given. */
+  readonly dir?: string | undefined;
   /** Directory of the log, if not in the data directory. */
   readonly logDir?: string | undefined;
   /** Further flags of `mayfly serve`. */
@@ -63,11 +65,11 @@ const pollMs = 10;
 /** Prepares an instance with an issuer of its own. */
 export async function createInstance({
   main = builtMain,
+  dir = mkdtempSync(join(tmpdir(), 'mayfly-fault-')),
   logDir,
   flags = [],
 }: InstanceOptions = {}): Promise<Instance> {
   if (!existsSync(main)) throw new Error(`${main} is missing; run npm run build first`);
-  const dir = mkdtempSync(join(tmpdir(), 'mayfly-fault-'));
   const issuer = await startIssuer({ alg: 'ES256' });
   const ports = [await freePort(), await freePort(), await freePort()];
   const dataDir = join(dir, 'data');
